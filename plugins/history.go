@@ -1,0 +1,90 @@
+package plugins
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+)
+
+// History is the record of all check runs: raw runs for days, hours for weeks, days for years.
+type History interface {
+	// Record stores runs in the caller's transaction and adds each new one to its hour; a run whose ID is known already is
+	// skipped, so a batch may be sent again. At most 5,000 runs at a time. What is refused is returned with
+	// its reason and stops nothing else. Nothing is kept unless tx commits.
+	Record(ctx context.Context, tx *sql.Tx, runs []Run) (Recorded, error)
+
+	// Runs lists raw runs, the newest first.
+	Runs(ctx context.Context, q RunsQuery) ([]Run, error)
+
+	// Series reads what happened to one check over time.
+	Series(ctx context.Context, q SeriesQuery) ([]Bucket, error)
+}
+
+// Status is how one run of a check ended.
+type Status string
+
+// The ways a run can end.
+const (
+	Healthy   Status = "healthy"
+	Degraded  Status = "degraded"
+	Unhealthy Status = "unhealthy"
+)
+
+// Run is one execution of one check against one system.
+type Run struct {
+	ID              string          `json:"id"`              // a UUID made where the check ran
+	ConfigurationID string          `json:"configurationId"` // a UUID
+	SystemID        string          `json:"systemId"`
+	SourceID        string          `json:"sourceId"` // where it ran: "" is this server, otherwise a satellite's ID
+	Status          Status          `json:"status"`
+	LatencyMs       *int32          `json:"latencyMs"` // milliseconds, from 0; nil where none was measured
+	Message         string          `json:"message"`
+	Result          json.RawMessage `json:"result,omitempty"` // what the check measured, as its type defines it; may be nil
+	ExecutedAt      time.Time       `json:"executedAt"`       // when the run ended; at most 5 min ahead of the database's clock
+}
+
+// Recorded says what became of a batch.
+type Recorded struct {
+	Stored  int // new, and counted
+	Known   int // stored before, and not counted again
+	Refused []Refusal
+}
+
+// Refusal is a run that was not stored.
+type Refusal struct {
+	RunID  string `json:"runId"`
+	Reason string `json:"reason"`
+}
+
+// RunsQuery selects raw runs.
+type RunsQuery struct {
+	SystemID        string
+	ConfigurationID string    // empty: of every check of the system
+	Before          time.Time // only runs executed before it; zero: from the newest
+	BeforeID        string    // with Before: also runs executed at Before whose ID is smaller
+	Limit           int       // 1 to 500
+}
+
+// SeriesQuery selects a range of the history of one check.
+type SeriesQuery struct {
+	ConfigurationID string
+	SystemID        string
+	From, To        time.Time // the range, From before To; widened to whole hours, UTC
+	Points          int       // the greatest number of buckets, 1 to 2,000; 0 means 200
+}
+
+// Bucket is the sum of the runs of one stretch of time. The pointers are nil where nothing was measured.
+type Bucket struct {
+	Start        time.Time `json:"start"`
+	End          time.Time `json:"end"` // exclusive
+	Runs         int64     `json:"runs"`
+	Healthy      int64     `json:"healthy"`
+	Degraded     int64     `json:"degraded"`
+	Unhealthy    int64     `json:"unhealthy"`
+	Availability *float64  `json:"availability"` // share of runs that were not unhealthy, 0 to 1
+	AverageMs    *float64  `json:"averageMs"`
+	MinMs        *int32    `json:"minMs"`
+	MaxMs        *int32    `json:"maxMs"`
+	P95Ms        *int32    `json:"p95Ms"` // within 2 % of the true one
+}
