@@ -1,0 +1,4 @@
+// Package clock is compiled too.
+package clock
+
+var now = Time()

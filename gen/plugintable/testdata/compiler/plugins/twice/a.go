@@ -1,0 +1,2 @@
+// Package twice has two package names.
+package twice

@@ -1,0 +1,6 @@
+// Package sub is compiled too.
+package sub
+
+import "os"
+
+var x int = "text"

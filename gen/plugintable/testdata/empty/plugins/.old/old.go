@@ -1,0 +1,2 @@
+// Package old is not looked at.
+package old

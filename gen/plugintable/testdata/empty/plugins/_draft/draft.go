@@ -1,0 +1,2 @@
+// Package draft is not looked at.
+package draft

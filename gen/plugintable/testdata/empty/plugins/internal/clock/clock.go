@@ -1,0 +1,2 @@
+// Package clock is shared by plugins.
+package clock

@@ -1,0 +1,2 @@
+// Package broken is not looked at.
+package broken

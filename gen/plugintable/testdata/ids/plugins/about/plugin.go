@@ -1,0 +1,13 @@
+// Package about is a plugin.
+package about
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(host *plugins.Host) *Service { return &Service{} }
+
+// Plugin implements plugins.Plugin.
+func (p *Service) Plugin() plugins.Instance { return plugins.Instance{} }

@@ -1,0 +1,3 @@
+package incident
+
+import _ "checkstack/gen/plugintable/testdata/imports/plugins/statuspage"

@@ -1,0 +1,4 @@
+// Package timer is shared by plugins.
+package timer
+
+import _ "checkstack/gen/plugintable/testdata/imports/plugins/queue"

@@ -1,0 +1,4 @@
+// Package bare has no New.
+package bare
+
+func new() {}

@@ -1,0 +1,6 @@
+package method
+
+type a struct{}
+
+// New is a method.
+func (a) New() {}

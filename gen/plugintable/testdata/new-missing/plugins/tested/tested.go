@@ -1,0 +1,2 @@
+// Package tested has a New in a test only.
+package tested

@@ -1,0 +1,5 @@
+// Package aconst declares a constant.
+package aconst
+
+// New is a constant.
+const New = 1

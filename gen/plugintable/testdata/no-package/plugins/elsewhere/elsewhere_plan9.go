@@ -1,0 +1,2 @@
+// Package elsewhere is built on another system only.
+package elsewhere

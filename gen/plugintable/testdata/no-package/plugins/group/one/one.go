@@ -1,0 +1,2 @@
+// Package one is too deep to be a plugin.
+package one

@@ -1,0 +1,2 @@
+// Package remote is in a module of its own.
+package remote

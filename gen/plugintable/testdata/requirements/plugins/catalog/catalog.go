@@ -1,0 +1,16 @@
+// Package catalog provides *Catalog.
+package catalog
+
+import "checkstack/plugins"
+
+// Catalog is the service.
+type Catalog struct{}
+
+// New builds the plugin.
+func New(host *plugins.Host) *Catalog { return &Catalog{} }
+
+// Plugin implements plugins.Plugin.
+func (p *Catalog) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Cache is a type that is not the service.
+type Cache struct{}

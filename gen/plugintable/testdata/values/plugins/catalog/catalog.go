@@ -1,0 +1,16 @@
+// Package catalog owns a typed value that others refer to.
+package catalog
+
+import "checkstack/plugins"
+
+// Catalog is the service.
+type Catalog struct{}
+
+// New builds the plugin.
+func New(host *plugins.Host) *Catalog { return &Catalog{} }
+
+// Plugin implements plugins.Plugin.
+func (p *Catalog) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Target is a typed value.
+const Target = "catalog.system"

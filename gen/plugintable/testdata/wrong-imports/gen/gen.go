@@ -1,0 +1,2 @@
+// Package gen is where the table is.
+package gen

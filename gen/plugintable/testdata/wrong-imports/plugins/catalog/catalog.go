@@ -1,0 +1,13 @@
+// Package catalog is a plugin.
+package catalog
+
+import "checkstack/plugins"
+
+// Catalog is the service.
+type Catalog struct{}
+
+// New builds the plugin.
+func New(host *plugins.Host) *Catalog { return &Catalog{} }
+
+// Plugin implements plugins.Plugin.
+func (p *Catalog) Plugin() plugins.Instance { return plugins.Instance{} }

@@ -1,0 +1,2 @@
+// Package store is a part of catalog.
+package store
