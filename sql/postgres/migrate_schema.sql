@@ -1,0 +1,2 @@
+-- Makes the schema :"new", which stands for a quoted identifier, as in psql.
+CREATE SCHEMA :"new";
