@@ -61,7 +61,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case e.Status == http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="checkstack"`)
-	case e.Status == http.StatusServiceUnavailable && w.Header().Get("Retry-After") == "":
+	case (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusTooManyRequests) && w.Header().Get("Retry-After") == "":
 		w.Header().Set("Retry-After", "1")
 	case e.Status == http.StatusInternalServerError && e.Message == "":
 		e.Message = "the server's log has the details"

@@ -34,7 +34,9 @@ func Rows[T any](ctx context.Context, db Queryer, scan func(Row) (T, error), que
 
 // ListRows reads one page of a list with scan. The first column of the query is how many rows there are on all pages,
 // count(*) over (), which scan does not see; its last two parameters, after args, are the limit and the offset.
-func ListRows[T any](ctx context.Context, db Queryer, page Page, scan func(Row) (T, error), query string, args ...any) (List[T], error) {
+func ListRows[T any](
+	ctx context.Context, db Queryer, page Page, scan func(Row) (T, error), query string, args ...any,
+) (List[T], error) {
 	var list List[T]
 	counted := func(row Row) (T, error) { return scan(countedRow{row, &list.Total}) }
 	args = append(args[:len(args):len(args)], page.Limit, page.Offset)

@@ -1,0 +1,523 @@
+// Checkstack is a self-hosted monitoring and status backend. This package is its core: main.go runs it, gate.go is the
+// front door, readiness.go says whether it is ready, loader.go runs the plugins, and rollup.go keeps the history.
+//
+// The life of the server, from top to bottom:
+//
+//	listen      /.checkstack/health and /ready answer; everything else waits at the gate
+//	database    connect, or start the private cluster; the core's migrations
+//	plugins     New, migrations, gate opens, Init, AfterPluginsReady
+//	ready       until a signal
+//	drain       /ready says no, requests are still served, so that load balancers turn away
+//	stop        the listener closes, requests finish, plugins close in reverse order, the pool, the private cluster
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"checkstack/gen"
+	"checkstack/plugins"
+	"checkstack/sql/postgres"
+)
+
+func main() {
+	ctx, stop := context.WithCancel(context.Background())
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any more is no reason to die
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals // the second one does not wait for anything
+		os.Exit(1)
+	}()
+	os.Exit(run(ctx, os.Args[1:], process{os.Getenv, os.Stdin, os.Stdout, os.Stderr, gen.Plugins}))
+}
+
+// process is what run needs of the process it is in.
+type process struct {
+	getenv func(string) string
+	stdin  *os.File // only asked whether it is a terminal
+	stdout io.Writer
+	stderr io.Writer
+	table  []plugins.Entry
+}
+
+// run does what the arguments say and returns the exit code: 0 done, 1 failed, 2 not understood.
+func run(ctx context.Context, args []string, p process) int {
+	command := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	var do func(context.Context, *config, process, *slog.Logger) int
+	switch command {
+	case "serve":
+		do = serve
+	case "rollup":
+		do = rollup
+	case "version":
+		do = func(_ context.Context, _ *config, p process, _ *slog.Logger) int {
+			v := buildVersion()
+			fmt.Fprintf(p.stdout, "checkstack %s %s %s\n", v.Version, v.Commit, v.Go)
+			return 0
+		}
+	default:
+		fmt.Fprintf(p.stderr, "checkstack: unknown command %q; the commands are serve (the default), rollup and version\n", command)
+		return 2
+	}
+	cfg, err := parse(command, args, p)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(p.stderr, "checkstack: %v; see checkstack %s -h\n", err, command)
+		return 2
+	}
+	return do(ctx, cfg, p, cfg.logger(p.stderr))
+}
+
+// config is what the flags and the environment say.
+type config struct {
+	databaseURL string // DATABASE_URL: a secret, so there is no flag
+	data        string
+	dbConns     int
+	logFormat   string
+	logLevel    slog.Level
+
+	listen      string
+	baseURL     string
+	web         string
+	bootTimeout time.Duration
+	readyWait   time.Duration
+	readyCache  time.Duration
+	gateQueue   int
+	drain       time.Duration
+	stopTimeout time.Duration
+	demo        bool
+
+	now time.Time
+}
+
+// parse reads the flags of a command. Each has a twin in the environment, which a flag overrides.
+func parse(command string, args []string, p process) (*config, error) {
+	c := &config{databaseURL: p.getenv("DATABASE_URL"), now: time.Now(), drain: 5 * time.Second}
+	fs := flag.NewFlagSet("checkstack "+command, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	duration := func(v *time.Duration, name string, def, low, high time.Duration, usage string) {
+		*v = def
+		fs.Func(name, fmt.Sprintf("%s, a `duration` from %v to %v (default %v)", usage, low, high, def), func(s string) (err error) {
+			if *v, err = time.ParseDuration(s); err != nil || *v < low || *v > high {
+				return fmt.Errorf("expected a duration from %v to %v", low, high)
+			}
+			return nil
+		})
+	}
+	number := func(v *int, name string, def, low, high int, usage string) {
+		*v = def
+		fs.Func(name, fmt.Sprintf("%s, a `number` from %d to %d (default %d)", usage, low, high, def), func(s string) (err error) {
+			if *v, err = strconv.Atoi(s); err != nil || *v < low || *v > high {
+				return fmt.Errorf("expected a whole number from %d to %d", low, high)
+			}
+			return nil
+		})
+	}
+	fs.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
+	fs.Func("log-format", "`format` of the log: text or json (default text on a terminal, else json)", func(s string) error {
+		if c.logFormat = s; s != "text" && s != "json" {
+			return errors.New("expected text or json")
+		}
+		return nil
+	})
+	if command != "version" {
+		fs.StringVar(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set")
+		number(&c.dbConns, "db-conns", 16, 4, 500, "most connections to the database")
+		duration(&c.bootTimeout, "boot-timeout", 5*time.Minute, time.Second, 24*time.Hour, "how long the whole boot may take")
+	}
+	switch command {
+	case "serve":
+		if isTerminal(p.stdin) {
+			c.drain = 0
+		}
+		fs.StringVar(&c.listen, "listen", ":3000", "`address` to listen on, host:port")
+		fs.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
+			u, err := url.Parse(s)
+			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
+				return errors.New("expected an origin such as https://status.example.org")
+			}
+			c.baseURL = strings.TrimRight(s, "/")
+			return nil
+		})
+		fs.StringVar(&c.web, "web", "", "`folder` of a web frontend: index.html, assets/ and vendor/")
+		duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
+		duration(&c.readyCache, "ready-cache", time.Second, 0, time.Minute, "how long the result of the readiness probes is reused")
+		number(&c.gateQueue, "gate-queue", 1024, 0, 1_000_000, "most requests that wait for the boot")
+		duration(&c.drain, "drain", c.drain, 0, time.Hour, "how long requests are still served after SIGTERM; 0 if standard input is a terminal")
+		duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
+		fs.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
+	case "rollup":
+		fs.Func("now", "`time` to roll up for, RFC 3339, as in 2026-01-31T00:00:00Z (default now)", func(s string) (err error) {
+			if c.now, err = time.Parse(time.RFC3339, s); err != nil {
+				return errors.New("expected a time such as 2026-01-31T00:00:00Z")
+			}
+			return nil
+		})
+	}
+	var err error
+	fs.VisitAll(func(f *flag.Flag) {
+		if v := p.getenv(twin(f.Name)); v != "" && err == nil {
+			if bad := fs.Set(f.Name, v); bad != nil {
+				err = fmt.Errorf("invalid value %q for %s: %w", v, twin(f.Name), bad)
+			}
+		}
+	})
+	if parsed := fs.Parse(args); errors.Is(parsed, flag.ErrHelp) {
+		usage(p.stdout, fs)
+		return nil, parsed
+	} else if err = cmp.Or(parsed, err); err == nil && fs.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	}
+	return c, err
+}
+
+// twin is the environment variable that says the same as a flag.
+func twin(name string) string {
+	return "CHECKSTACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+func usage(w io.Writer, fs *flag.FlagSet) {
+	fmt.Fprintf(w, "Usage: %s [flags]\n\nCommands: serve (the default), rollup, version.\n\nFlags, each with the environment variable that says the same:\n", fs.Name())
+	fs.VisitAll(func(f *flag.Flag) {
+		arg, text := flag.UnquoteUsage(f)
+		if f.DefValue != "" && !strings.Contains(text, "(default") {
+			text += " (default " + f.DefValue + ")"
+		}
+		fmt.Fprintf(w, "  -%s %s\n    \t%s\n    \t%s\n", f.Name, arg, text, twin(f.Name))
+	})
+	fmt.Fprint(w, "\nFrom the environment only, because they are secret:\n"+
+		"  DATABASE_URL\n    \tthe PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)\n"+
+		"  CHECKSTACK_ADMIN_TOKEN\n    \tthe administrator's token that the first boot of an empty database makes (default a random one)\n")
+}
+
+func (c *config) logger(w io.Writer) *slog.Logger {
+	f, isFile := w.(*os.File)
+	options := &slog.HandlerOptions{Level: c.logLevel, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration { // "1.5s" in JSON too, not nanoseconds
+			return slog.String(a.Key, a.Value.Duration().String())
+		}
+		return a
+	}}
+	if c.logFormat == "text" || c.logFormat == "" && isFile && isTerminal(f) {
+		return slog.New(slog.NewTextHandler(w, options))
+	}
+	return slog.New(slog.NewJSONHandler(w, options))
+}
+
+// isTerminal reports whether f is a character device that is not the null device.
+func isTerminal(f *os.File) bool {
+	if f == nil {
+		return false
+	}
+	info, err := f.Stat()
+	null, nullErr := os.Stat(os.DevNull)
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !(nullErr == nil && os.SameFile(info, null))
+}
+
+// version is what this binary was built from.
+type version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
+
+func buildVersion() version {
+	v := version{Version: "dev", Commit: "unknown", Go: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Go = info.GoVersion
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Commit = s.Value
+		}
+	}
+	return v
+}
+
+// rollup rolls the history up once, by hand.
+func rollup(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
+	boot, cancel := context.WithTimeout(ctx, cfg.bootTimeout)
+	defer cancel()
+	db, err := openDatabase(boot, cfg, log)
+	if err != nil {
+		log.Error("cannot open the database", "error", err)
+		return 1
+	}
+	summary, err := newHistory(db.DB, log).Rollup(ctx, cfg.now)
+	switch {
+	case err != nil:
+		log.Error("roll-up failed", "error", err)
+	case summary.Skipped:
+		log.Warn("another server rolls up at this moment; nothing was done")
+	}
+	json.NewEncoder(p.stdout).Encode(summary)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if closeErr := db.Close(stop); closeErr != nil {
+		log.Error("closing the database failed", "error", closeErr)
+		err = closeErr
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+const coreSchema = "checkstack"
+
+// openDatabase connects to the database and brings the core's schema up to date.
+func openDatabase(ctx context.Context, cfg *config, log *slog.Logger) (*postgres.Database, error) {
+	db, err := postgres.Open(ctx, postgres.Config{URL: cfg.databaseURL, DataDir: cfg.data, Log: log, MaxConns: cfg.dbConns})
+	if err != nil {
+		return nil, err
+	}
+	if err := postgres.Migrate(ctx, db.DB, log, postgres.Set{ID: coreSchema, Files: coreMigrations()}); err != nil {
+		return nil, errors.Join(err, db.Close(ctx))
+	}
+	return db, nil
+}
+
+// server is one run of "checkstack serve".
+type server struct {
+	cfg     *config
+	log     *slog.Logger
+	started time.Time
+	gate    *gate
+	door    *door
+	ready   *readiness
+	loader  *loader
+	http    *http.Server
+	store   atomic.Pointer[store] // nil until the boot has reached the database
+
+	work       context.Context // of the core's own background work
+	endWork    context.CancelFunc
+	background sync.WaitGroup
+}
+
+func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
+	s := &server{cfg: cfg, log: log, started: time.Now()}
+	s.work, s.endWork = context.WithCancel(context.WithoutCancel(ctx))
+	defer s.endWork()
+	ctx, fatal := context.WithCancelCause(ctx)
+	defer fatal(nil)
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	if err := s.listen(requests, fatal, p); err != nil {
+		log.Error("cannot listen", "error", err)
+		return 1
+	}
+	boot, cancel := context.WithTimeoutCause(ctx, cfg.bootTimeout, fmt.Errorf("not done within the boot timeout of %v", cfg.bootTimeout))
+	started, err := s.boot(boot, p)
+	cancel()
+	code := 0
+	switch {
+	case ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
+		log.Info("stopping during the boot")
+	case err != nil:
+		code = 1
+		s.fail(err)
+	default:
+		s.background.Go(func() { s.store.Load().history.run(s.work) })
+		s.ready.finish("")
+		log.Info("ready", "took", time.Since(s.started), "plugins", len(started), "url", s.loader.host("").BaseURL)
+		<-ctx.Done()
+		if cause := context.Cause(ctx); cause != context.Canceled {
+			log.Error("cannot go on", "error", cause)
+			code = 1
+		}
+		s.drain(code == 0)
+	}
+	if !s.stop(started, endRequests) {
+		code = 1
+	}
+	return code
+}
+
+// store is where everything is kept.
+type store struct {
+	*postgres.Database
+	history *history
+}
+
+// listen opens the port and starts to serve: health and readiness answer from here on.
+func (s *server) listen(requests context.Context, fatal func(error), p process) error {
+	ln, err := net.Listen("tcp", s.cfg.listen)
+	if err != nil {
+		return err
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", port))
+	s.ready = newReadiness(s.log, s.cfg.readyCache)
+	s.gate = newGate(s.log, s.cfg.readyWait, s.cfg.gateQueue)
+	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
+	s.loader.host = func(id string) *plugins.Host {
+		st := s.store.Load()
+		h := &plugins.Host{DB: st.DB, History: st.history, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: p.getenv}
+		if st.Private() {
+			h.DataDir = s.cfg.data
+		}
+		return h
+	}
+	if s.cfg.web != "" {
+		s.gate.web = os.DirFS(s.cfg.web)
+	}
+	s.coreRoutes(baseURL)
+	s.door = &door{log: s.log, next: s.gate, origin: baseURL, answered: tally{n: make(map[answered]*atomic.Int64)}}
+	s.http = &http.Server{
+		Handler:           s.door,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       time.Minute, // of a whole request; a handler that streams lifts it with http.ResponseController
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return requests },
+	}
+	s.background.Go(func() {
+		if err := s.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			fatal(fmt.Errorf("serve: %w", err))
+		}
+	})
+	s.log.Info("listening", "addr", ln.Addr().String(), "version", buildVersion().Version)
+	return nil
+}
+
+// localURL is how this machine reaches an address that was listened on.
+func localURL(a *net.TCPAddr) string {
+	host := a.IP.String()
+	if a.IP.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, strconv.Itoa(a.Port))
+}
+
+// boot takes the server from listening to ready.
+func (s *server) boot(ctx context.Context, p process) ([]*plugin, error) {
+	err := s.loader.step(ctx, "database", "", func(ctx context.Context) error {
+		db, err := openDatabase(ctx, s.cfg, s.log)
+		if err == nil {
+			s.store.Store(&store{db, newHistory(db.DB, s.log)})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	pulse := newPulse()
+	s.background.Go(func() { pulse.run(s.work, s.store.Load().PingContext) })
+	s.ready.register("", plugins.Probe{Name: "core.database", Check: pulse.check})
+	return s.loader.start(ctx, p.table)
+}
+
+// fail tells everybody why the boot failed, for long enough that somebody who asks at that moment hears it.
+func (s *server) fail(err error) {
+	e, ok := errors.AsType[*bootError](err)
+	if !ok {
+		e = &bootError{phase: "boot", err: err}
+	}
+	s.ready.finish(e.public())
+	s.gate.fail(e.public())
+	s.log.Error("boot failed", "phase", e.phase, "plugin", e.plugin, "error", e.err)
+	time.Sleep(50 * time.Millisecond)
+}
+
+// drain turns load balancers away while requests are still served.
+func (s *server) drain(wait bool) {
+	s.ready.drain()
+	s.log.Info("draining", "for", s.cfg.drain)
+	if wait {
+		time.Sleep(s.cfg.drain)
+	}
+}
+
+// stop ends everything in order, and reports whether all of it ended well. Each step has a share of the stop timeout; a
+// step that ignores its share is given up when the whole time is over.
+func (s *server) stop(started []*plugin, endRequests func()) bool {
+	begin := time.Now()
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.stopTimeout)
+	defer cancel()
+	s.ready.drain()
+	s.gate.fail("shutting down")
+	var doing atomic.Value
+	ended := make(chan bool, 1)
+	go func() {
+		ok := true
+		for _, step := range []struct {
+			name string
+			do   func(context.Context) error
+		}{
+			{"requests", func(ctx context.Context) error {
+				err := s.http.Shutdown(ctx)
+				endRequests() // for those that have not ended by themselves
+				return err
+			}},
+			{"plugins", func(ctx context.Context) error { return s.loader.stop(ctx, started) }},
+			{"probes", s.ready.close},
+			{"background work", s.wait},
+			{"database", func(ctx context.Context) error {
+				if st := s.store.Load(); st != nil {
+					return st.Close(ctx)
+				}
+				return nil
+			}},
+		} {
+			doing.Store(step.name)
+			part, cancel := portion(ctx, 2)
+			if err := step.do(part); err != nil {
+				s.log.Error("stopping did not end well", "step", step.name, "error", err)
+				ok = false
+			}
+			cancel()
+		}
+		ended <- ok
+	}()
+	watchdog := time.NewTimer(s.cfg.stopTimeout + time.Second)
+	defer watchdog.Stop()
+	select {
+	case ok := <-ended:
+		s.log.Info("stopped", "took", time.Since(begin), "clean", ok)
+		return ok
+	case <-watchdog.C:
+		s.log.Error("stopping takes too long and is given up", "step", doing.Load(), "after", time.Since(begin))
+		return false
+	}
+}
+
+// wait ends the core's own background work and waits for it.
+func (s *server) wait(ctx context.Context) error {
+	s.endWork()
+	return call(ctx, func(context.Context) error {
+		s.background.Wait()
+		return nil
+	})
+}

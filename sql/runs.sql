@@ -1,0 +1,21 @@
+-- Lists the newest runs of one check, or of all checks of a system: of each check by its index only as many as are asked for, so
+-- that the cost does not grow with the history.
+-- $1 system, $2 configuration or null, $3 and $4 the run before which to begin, by time and ID, $5 how many
+with recursive checks (configuration_id) as (
+  select coalesce($2::uuid, (select r.configuration_id from checkstack.health_check_runs r
+    where r.system_id = $1 order by r.configuration_id limit 1))
+  union all
+  select (select r.configuration_id from checkstack.health_check_runs r
+          where r.system_id = $1 and r.configuration_id > c.configuration_id order by r.configuration_id limit 1)
+  from checks c
+  where $2::uuid is null and c.configuration_id is not null
+)
+select r.run_id, r.configuration_id, r.system_id, r.source_id, r.status, r.latency_ms, r.message, r.result, r.executed_at
+from checks c
+cross join lateral (
+  select * from checkstack.health_check_runs r
+  where r.system_id = $1 and r.configuration_id = c.configuration_id and (r.executed_at, r.run_id) < ($3::timestamptz, $4::uuid)
+  order by r.executed_at desc, r.run_id desc
+  limit $5) r
+order by r.executed_at desc, r.run_id desc
+limit $5
