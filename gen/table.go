@@ -4,7 +4,10 @@ package gen
 
 import (
 	"checkstack/plugins"
+	"checkstack/plugins/auth"
 )
 
 // Plugins lists every plugin, each after the plugins it requires.
-var Plugins = []plugins.Entry{}
+var Plugins = []plugins.Entry{
+	{ID: "auth", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return auth.New(h) }},
+}

@@ -1,0 +1,2 @@
+-- Whether there is any token, valid or not.
+select exists (select from auth.tokens)
