@@ -5,9 +5,11 @@ package gen
 import (
 	"checkstack/plugins"
 	"checkstack/plugins/auth"
+	"checkstack/plugins/notification"
 )
 
 // Plugins lists every plugin, each after the plugins it requires.
 var Plugins = []plugins.Entry{
 	{ID: "auth", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return auth.New(h) }},
+	{ID: "notification", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return notification.New(h) }},
 }
