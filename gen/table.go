@@ -5,6 +5,7 @@ package gen
 import (
 	"checkstack/plugins"
 	"checkstack/plugins/auth"
+	"checkstack/plugins/catalog"
 	"checkstack/plugins/notification"
 )
 
@@ -12,4 +13,8 @@ import (
 var Plugins = []plugins.Entry{
 	{ID: "auth", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return auth.New(h) }},
 	{ID: "notification", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return notification.New(h) }},
+	{ID: "catalog", Requires: []string{"notification"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return catalog.New(h, need("notification").(*notification.Notifier))
+		}},
 }

@@ -1,0 +1,158 @@
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	_ "embed"
+	"fmt"
+	"net/http"
+
+	"checkstack/plugins"
+)
+
+// Which system is in which group. Both sides are bounded, so that a group can be shown with all its systems, and a
+// system with all its groups.
+const (
+	maxSystemsInGroup = 1000
+	maxGroupsOfSystem = 100
+)
+
+var (
+	//go:embed sql/group_insert.sql
+	insertGroup string
+	//go:embed sql/group_update.sql
+	updateGroup string
+	//go:embed sql/group_find.sql
+	findGroup string
+	//go:embed sql/group_list.sql
+	listGroups string
+)
+
+// groupDetail is a group with what is in it.
+type groupDetail struct {
+	Group
+	SystemIDs []string `json:"systemIds"` // in the order of the systems' names
+}
+
+//go:embed sql/group_systems.sql
+var groupSystems string
+
+func (c *Catalog) findGroup(r *http.Request, _ plugins.None) (groupDetail, error) {
+	ctx := r.Context()
+	g, err := c.groups.find(r, plugins.None{})
+	if err != nil {
+		return groupDetail{}, err
+	}
+	ids, err := plugins.Rows(ctx, c.host.DB, func(row plugins.Row) (id string, err error) {
+		err = row.Scan(&id)
+		return id, err
+	}, groupSystems, g.ID, maxSystemsInGroup)
+	if err != nil {
+		return groupDetail{}, fmt.Errorf("read the systems of a group: %w", err)
+	}
+	return groupDetail{g, append([]string{}, ids...)}, nil // never null
+}
+
+//go:embed sql/group_delete.sql
+var deleteGroup string
+
+func (c *Catalog) deleteGroup(r *http.Request, _ plugins.None) (plugins.None, error) {
+	id, err := plugins.PathID(r, "id", "group")
+	if err != nil {
+		return plugins.None{}, err
+	}
+	return plugins.None{}, plugins.Tx(r.Context(), c.host.DB, func(tx *sql.Tx) error {
+		result, err := tx.ExecContext(r.Context(), deleteGroup, id)
+		if err != nil {
+			return fmt.Errorf("delete a group: %w", err)
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return cmp.Or(err, plugins.NotFound("group"))
+		}
+		return nil
+	})
+}
+
+// membership reads the two IDs in the path of a membership.
+func membership(r *http.Request) (group, system string, err error) {
+	if group, err = plugins.PathID(r, "id", "group"); err != nil {
+		return "", "", err
+	}
+	system, err = plugins.PathID(r, "systemId", "system")
+	return group, system, err
+}
+
+func (c *Catalog) join(r *http.Request, _ plugins.None) (plugins.None, error) {
+	group, system, err := membership(r)
+	if err != nil {
+		return plugins.None{}, err
+	}
+	return plugins.None{}, plugins.Tx(r.Context(), c.host.DB, func(tx *sql.Tx) error {
+		return addMember(r.Context(), tx, group, system)
+	})
+}
+
+var (
+	//go:embed sql/group_lock_members.sql
+	lockGroupMembers string
+	//go:embed sql/system_lock_members.sql
+	lockSystemMembers string
+	//go:embed sql/membership_count.sql
+	countMemberships string
+	//go:embed sql/membership_insert.sql
+	insertMembership string
+)
+
+// addMember puts a system into a group. It locks the group first and then the system, as everything does that locks
+// both, so that the counts stay true until the row is there.
+func addMember(ctx context.Context, tx *sql.Tx, group, system string) error {
+	if err := lock(ctx, tx, "group", lockGroupMembers, group); err != nil {
+		return err
+	}
+	if err := lock(ctx, tx, "system", lockSystemMembers, system); err != nil {
+		return err
+	}
+	var member bool
+	var systems, groups int
+	if err := tx.QueryRowContext(ctx, countMemberships, group, system).Scan(&member, &systems, &groups); err != nil {
+		return fmt.Errorf("count memberships: %w", err)
+	}
+	switch {
+	case member:
+		return nil
+	case systems >= maxSystemsInGroup:
+		return tooMany("a group has at most %d systems", maxSystemsInGroup)
+	case groups >= maxGroupsOfSystem:
+		return tooMany("a system is in at most %d groups", maxGroupsOfSystem)
+	}
+	if _, err := tx.ExecContext(ctx, insertMembership, group, system); err != nil {
+		return fmt.Errorf("put a system into a group: %w", err)
+	}
+	return nil
+}
+
+func tooMany(format string, bound int) error {
+	return &plugins.Error{Status: http.StatusConflict, Title: "Too many", Message: fmt.Sprintf(format, bound)}
+}
+
+//go:embed sql/membership_delete.sql
+var deleteMembership string
+
+func (c *Catalog) leave(r *http.Request, _ plugins.None) (plugins.None, error) {
+	group, system, err := membership(r)
+	if err != nil {
+		return plugins.None{}, err
+	}
+	var groupExists, systemExists bool
+	err = c.host.DB.QueryRowContext(r.Context(), deleteMembership, group, system).Scan(&groupExists, &systemExists)
+	switch {
+	case err != nil:
+		return plugins.None{}, fmt.Errorf("take a system out of a group: %w", err)
+	case !groupExists:
+		return plugins.None{}, plugins.NotFound("group")
+	case !systemExists:
+		return plugins.None{}, plugins.NotFound("system")
+	}
+	return plugins.None{}, nil
+}

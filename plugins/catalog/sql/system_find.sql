@@ -1,0 +1,4 @@
+-- One system, $1.
+select id, name, description, metadata, created_at, updated_at
+from catalog.systems
+where id = $1

@@ -1,0 +1,2 @@
+-- Holds a system, $1, alone: waits for all who hold it against being deleted, and makes all others wait.
+select true from catalog.systems where id = $1 for update

@@ -1,0 +1,158 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/lib/pq"
+
+	"checkstack/plugins"
+)
+
+// What other plugins can do with systems, and how one is deleted.
+
+var (
+	//go:embed sql/system_insert.sql
+	insertSystem string
+	//go:embed sql/system_update.sql
+	updateSystem string
+	//go:embed sql/system_find.sql
+	findSystem string
+	//go:embed sql/system_list.sql
+	listSystems string
+)
+
+// System returns the system with an ID; [plugins.NotFound] if there is none.
+func (c *Catalog) System(ctx context.Context, id string) (System, error) {
+	if !plugins.IsID(id) {
+		return System{}, plugins.NotFound("system")
+	}
+	return c.systems.read(ctx, c.host.DB, id)
+}
+
+//go:embed sql/system_names.sql
+var systemNames string
+
+// SystemNames returns the names of systems by their IDs. An ID that no system has is left out.
+func (c *Catalog) SystemNames(ctx context.Context, ids []string) (map[string]string, error) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !plugins.IsID(id) })
+	if len(ids) == 0 {
+		return map[string]string{}, nil
+	}
+	found, err := plugins.Rows(ctx, c.host.DB, func(row plugins.Row) (s System, err error) {
+		err = row.Scan(&s.ID, &s.Name)
+		return s, err
+	}, systemNames, pq.Array(ids))
+	if err != nil {
+		return nil, fmt.Errorf("read the names of systems: %w", err)
+	}
+	names := make(map[string]string, len(found))
+	for _, s := range found {
+		names[s.ID] = s.Name
+	}
+	return names, nil
+}
+
+// CreateSystem makes a system in the caller's transaction: its name, description and metadata are taken from s and
+// checked, the rest is assigned. The error for a name that is taken has status 409 and leaves tx usable.
+func (c *Catalog) CreateSystem(ctx context.Context, tx *sql.Tx, s System) (System, error) {
+	return c.systems.insert(ctx, tx, creation{s.Name, s.Description, s.Metadata})
+}
+
+//go:embed sql/catalog_empty.sql
+var catalogEmpty string
+
+// Empty reports whether there is neither a system nor a group.
+func (c *Catalog) Empty(ctx context.Context, tx *sql.Tx) (empty bool, err error) {
+	if err := tx.QueryRowContext(ctx, catalogEmpty).Scan(&empty); err != nil {
+		return false, fmt.Errorf("look whether the catalog is empty: %w", err)
+	}
+	return empty, nil
+}
+
+//go:embed sql/system_lock.sql
+var lockSystem string
+
+// LockSystem holds a system against being deleted until tx ends; [plugins.NotFound] if there is none. It is for writers
+// of rows that refer to the system. Whoever locks several locks them in the order of their IDs.
+func (c *Catalog) LockSystem(ctx context.Context, tx *sql.Tx, id string) error {
+	if !plugins.IsID(id) {
+		return plugins.NotFound("system")
+	}
+	return lock(ctx, tx, "system", lockSystem, id)
+}
+
+// lock runs a statement that locks one row.
+func lock(ctx context.Context, tx *sql.Tx, what, statement, id string) error {
+	var locked bool
+	err := tx.QueryRowContext(ctx, statement, id).Scan(&locked)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return plugins.NotFound(what)
+	case err != nil:
+		return fmt.Errorf("lock a %s: %w", what, err)
+	}
+	return nil
+}
+
+// deletionHook is a function given to OnSystemDeleted; its address tells it from others.
+type deletionHook struct {
+	call func(ctx context.Context, tx *sql.Tx, id string) error
+}
+
+// OnSystemDeleted has f called whenever a system is deleted, inside the transaction that deletes it, before its row
+// goes and while nobody else can hold it. An error of f stops the deletion. The transaction may be given up and tried
+// again, so f must have no effect outside it. The function returned takes f back; a call that is under way is not
+// waited for.
+func (c *Catalog) OnSystemDeleted(f func(ctx context.Context, tx *sql.Tx, id string) error) (remove func()) {
+	hook := &deletionHook{f}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onDeleted = append(slices.Clip(c.onDeleted), hook)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.onDeleted = slices.DeleteFunc(slices.Clone(c.onDeleted), func(h *deletionHook) bool { return h == hook })
+	}
+}
+
+// deletionHooks returns the hooks of this moment. The slice is never written to again.
+func (c *Catalog) deletionHooks() []*deletionHook {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.onDeleted
+}
+
+var (
+	//go:embed sql/system_lock_delete.sql
+	lockSystemForDelete string
+	//go:embed sql/system_delete.sql
+	deleteSystem string
+)
+
+func (c *Catalog) deleteSystem(r *http.Request, _ plugins.None) (plugins.None, error) {
+	ctx := r.Context()
+	id, err := plugins.PathID(r, "id", "system")
+	if err != nil {
+		return plugins.None{}, err
+	}
+	return plugins.None{}, plugins.Tx(ctx, c.host.DB, func(tx *sql.Tx) error {
+		if err := lock(ctx, tx, "system", lockSystemForDelete, id); err != nil {
+			return err
+		}
+		for _, hook := range c.deletionHooks() {
+			if err := hook.call(ctx, tx, id); err != nil {
+				return fmt.Errorf("remove what refers to a system: %w", err)
+			}
+		}
+		if _, err := tx.ExecContext(ctx, deleteSystem, id); err != nil {
+			return fmt.Errorf("delete a system: %w", err)
+		}
+		return nil
+	})
+}
