@@ -6,6 +6,7 @@ import (
 	"checkstack/plugins"
 	"checkstack/plugins/auth"
 	"checkstack/plugins/catalog"
+	"checkstack/plugins/incident"
 	"checkstack/plugins/notification"
 )
 
@@ -16,5 +17,9 @@ var Plugins = []plugins.Entry{
 	{ID: "catalog", Requires: []string{"notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return catalog.New(h, need("notification").(*notification.Notifier))
+		}},
+	{ID: "incident", Requires: []string{"catalog", "notification"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
 		}},
 }
