@@ -6,6 +6,7 @@ import (
 	"checkstack/plugins"
 	"checkstack/plugins/auth"
 	"checkstack/plugins/catalog"
+	"checkstack/plugins/healthcheck"
 	"checkstack/plugins/incident"
 	"checkstack/plugins/notification"
 )
@@ -17,6 +18,10 @@ var Plugins = []plugins.Entry{
 	{ID: "catalog", Requires: []string{"notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return catalog.New(h, need("notification").(*notification.Notifier))
+		}},
+	{ID: "healthcheck", Requires: []string{"catalog"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return healthcheck.New(h, need("catalog").(*catalog.Catalog))
 		}},
 	{ID: "incident", Requires: []string{"catalog", "notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {

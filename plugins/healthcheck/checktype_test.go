@@ -1,0 +1,164 @@
+package healthcheck
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"checkstack/plugins"
+)
+
+func TestACheckTypeNeedsANameOfItsOwn(t *testing.T) {
+	r := &registry{}
+	for _, test := range []struct{ name, want string }{
+		{"http", ""}, {"a", ""}, {"dns-over-tls2", ""},
+		{"http", `register check type "http": there is one already`},
+		{"", "expected 1 to 40 lower case letters"}, {"HTTP", "expected 1 to 40"}, {"2a", "expected 1 to 40"}, {"-a", "expected 1 to 40"},
+		{"a b", "expected 1 to 40"}, {strings.Repeat("a", 41), "expected 1 to 40"},
+	} {
+		_, err := r.add(kind{test.name, fine})
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%q: got %v, want %q", test.name, err, test.want)
+		}
+	}
+	if names := strings.Join(r.names(), " "); names != "a dns-over-tls2 http" {
+		t.Errorf("the names are %q", names)
+	}
+}
+
+func TestTakingACheckTypeBackCutsItsRunsShortAndWaitsForThem(t *testing.T) {
+	r := &registry{}
+	started, hold := make(chan struct{}), make(chan struct{})
+	remove, err := r.add(kind{"slow", func(ctx context.Context, _ json.RawMessage) Outcome {
+		close(started)
+		<-ctx.Done()
+		<-hold
+		return Outcome{Status: plugins.Healthy}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.run(context.WithoutCancel(t.Context()), check{kind: "slow", timeout: time.Minute})
+		ended <- err
+	}()
+	<-started
+	impatient, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := remove(impatient); !errors.Is(err, context.DeadlineExceeded) || !strings.HasPrefix(err.Error(), "wait for runs of check type slow: ") {
+		t.Errorf("while a run holds on: %v", err)
+	}
+	close(hold)
+	if err := remove(t.Context()); err != nil {
+		t.Errorf("after it has let go: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, errTypeRemoved) {
+		t.Errorf("the run ended with %v", err)
+	}
+	if _, err := r.run(t.Context(), check{kind: "slow", timeout: time.Minute}); !errors.Is(err, errNoType) {
+		t.Errorf("a run after that: %v", err)
+	}
+	if _, err := r.add(kind{"slow", fine}); err != nil {
+		t.Errorf("the name is not free: %v", err)
+	}
+}
+
+func TestNothingThatACheckTypeSaysIsTakenOnTrust(t *testing.T) {
+	var log lines
+	r := &registry{log: slog.New(slog.NewTextHandler(&log, nil))}
+	for name, out := range map[string]Outcome{
+		"status":   {Status: "great"},
+		"message":  {Status: plugins.Healthy, Message: "a\x00\xffä" + strings.Repeat("ö", 1000)},
+		"negative": {Status: plugins.Healthy, Latency: new(-time.Second)},
+		"endless":  {Status: plugins.Healthy, Latency: new(1000 * time.Hour)},
+		"result":   {Status: plugins.Healthy, Result: json.RawMessage(`{`)},
+		"null":     {Status: plugins.Healthy, Result: json.RawMessage(`"\u0000"`)},
+		"huge":     {Status: plugins.Healthy, Result: json.RawMessage(`"` + strings.Repeat("a", 16<<10) + `"`)},
+	} {
+		if _, err := r.add(kind{name, func(context.Context, json.RawMessage) Outcome { return out }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.add(kind{"panic", func(context.Context, json.RawMessage) Outcome { panic("oh") }}); err != nil {
+		t.Fatal(err)
+	}
+	run := func(name string) plugins.Run {
+		got, err := r.run(t.Context(), check{systemID: "s", configurationID: "c", kind: name, timeout: time.Minute})
+		if err != nil || !plugins.IsID(got.ID) || got.SystemID != "s" || got.ConfigurationID != "c" || got.SourceID != "" {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		if got.ExecutedAt.Location() != time.UTC || got.ExecutedAt.Nanosecond()%1000 != 0 || time.Since(got.ExecutedAt) > time.Minute {
+			t.Errorf("%s: executed at %s", name, got.ExecutedAt)
+		}
+		return got
+	}
+	if got := run("status"); got.Status != plugins.Unhealthy || got.Message != "the check type status gave no valid status" {
+		t.Errorf("a status that is none: %+v", got)
+	}
+	if got := run("message"); !strings.HasPrefix(got.Message, "a��äö") || utf8.RuneCountInString(got.Message) != 500 {
+		t.Errorf("a long message of anything: %q", got.Message)
+	}
+	if got := run("negative"); got.LatencyMs == nil || *got.LatencyMs != 0 {
+		t.Errorf("a negative latency: %v", got.LatencyMs)
+	}
+	if got := run("endless"); got.LatencyMs == nil || *got.LatencyMs != 1<<31-1 {
+		t.Errorf("a latency of weeks: %v", got.LatencyMs)
+	}
+	for _, name := range []string{"result", "null", "huge"} {
+		if got := run(name); got.Result != nil {
+			t.Errorf("%s: %.50s", name, got.Result)
+		}
+	}
+	if got := run("panic"); got.Status != plugins.Unhealthy || got.Message != "the check itself failed" {
+		t.Errorf("a panic: %+v", got)
+	}
+	log.await(t, "check type panicked", 1)
+}
+
+func TestTheTimeOfARunIsLimited(t *testing.T) {
+	r := &registry{}
+	if _, err := r.add(kind{"slow", func(ctx context.Context, _ json.RawMessage) Outcome {
+		<-ctx.Done()
+		return Outcome{Status: plugins.Unhealthy, Message: context.Cause(ctx).Error()}
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.run(t.Context(), check{kind: "slow", timeout: 150 * time.Millisecond})
+	if err != nil || got.Message != "timed out after 150ms" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestAConfigIsValidatedByItsType(t *testing.T) {
+	r := &registry{}
+	for _, name := range []string{"one", "two"} {
+		if _, err := r.add(kind{name, fine}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct{ kind, config, field, message string }{
+		{"three", `{}`, "type", "expected a check type: one, two"},
+		{"", `{}`, "type", "expected a check type: one, two"},
+		{"one", ``, "config", "expected an object"},
+		{"one", `null`, "config", "expected an object"},
+		{"one", `[]`, "config", "expected an object"},
+		{"one", `{"bad":true}`, "config.bad", "expected false"},
+		{"one", `{}`, "", ""},
+	} {
+		err := r.validate(ConfigurationInput{Type: test.kind, Config: json.RawMessage(test.config)})
+		e, _ := errors.AsType[*plugins.Error](err)
+		switch {
+		case test.message == "" && err != nil:
+			t.Errorf("%+v: %v", test, err)
+		case test.message != "" && (e == nil || e.Status != http.StatusBadRequest || e.Field != test.field || e.Message != test.message):
+			t.Errorf("%+v: got %#v", test, err)
+		}
+	}
+}

@@ -1,0 +1,78 @@
+// The example that a newcomer finds: on the first boot with an empty catalog the server watches itself, so that there is
+// something to see within a minute. It is made at most once in the life of a database, whoever removes it and however many
+// servers boot at once: the row of healthcheck.demo decides, and it is there also when there was nothing to make.
+//
+// A server that comes back on another port points the example there, as long as nobody has changed it.
+
+package healthcheck
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"checkstack/plugins"
+	"checkstack/plugins/catalog"
+)
+
+var (
+	//go:embed sql/demo_mark.sql
+	demoMarkSQL string
+	//go:embed sql/demo_keep.sql
+	demoKeepSQL string
+	//go:embed sql/demo_move.sql
+	demoMoveSQL string
+)
+
+// makeDemo makes the example, or looks after the one that is there.
+func (h *Healthcheck) makeDemo(ctx context.Context) error {
+	url := h.host.LocalURL + "/.checkstack/health"
+	config, err := json.Marshal(map[string]string{"url": url})
+	if err != nil {
+		return err
+	}
+	return plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
+		if err := moveDemo(ctx, tx, url, config); err != nil || !h.host.Demo {
+			return err
+		}
+		var marked bool
+		if err := tx.QueryRowContext(ctx, demoMarkSQL).Scan(&marked); errors.Is(err, sql.ErrNoRows) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("mark the example: %w", err)
+		}
+		if empty, err := h.catalog.Empty(ctx, tx); err != nil || !empty {
+			return err
+		}
+		system, err := h.catalog.CreateSystem(ctx, tx, catalog.System{Name: "Checkstack", Description: "This server, as an example."})
+		if err != nil {
+			return fmt.Errorf("create the example's system: %w", err)
+		}
+		c, err := insertConfiguration(ctx, tx, ConfigurationInput{Name: "Checkstack health", Type: "http", Config: config,
+			IntervalSeconds: 30, TimeoutMs: 5000})
+		if err != nil {
+			return err
+		}
+		if _, err := assign(ctx, tx, system.ID, c.ID, true); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, demoKeepSQL, c.ID, url)
+		return err
+	})
+}
+
+// moveDemo points an example that nobody has changed at this server's present address.
+func moveDemo(ctx context.Context, tx *sql.Tx, url string, config json.RawMessage) error {
+	var id string
+	switch err := tx.QueryRowContext(ctx, demoMoveSQL, url, string(config)).Scan(&id); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("move the example: %w", err)
+	}
+	_, err := tx.ExecContext(ctx, rescheduleSQL, id)
+	return err
+}

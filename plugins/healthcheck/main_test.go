@@ -1,0 +1,130 @@
+package healthcheck
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"testing"
+	"time"
+
+	"checkstack/plugins"
+	"checkstack/sql/postgres"
+	"checkstack/sql/postgres/postgrestest"
+)
+
+func TestMain(m *testing.M) { postgrestest.Main(m) }
+
+// database is a database with the tables of this plugin and of a ledger.
+func database(t *testing.T) *sql.DB {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, _ := postgrestest.New(t, postgres.Set{ID: "healthcheck", Files: files})
+	execute(t, db, `create table ledger (run_id uuid primary key, system_id text, configuration_id uuid, status text, result jsonb, executed_at timestamptz)`)
+	return db
+}
+
+// ledger is a history of runs and nothing else, in a table. It refuses runs whose message is "refuse".
+type ledger struct{ plugins.History }
+
+func (ledger) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (out plugins.Recorded, err error) {
+	for _, run := range runs {
+		if run.Message == "refuse" {
+			out.Refused = append(out.Refused, plugins.Refusal{RunID: run.ID, Reason: "refused"})
+			continue
+		}
+		var result *string
+		if run.Result != nil {
+			result = new(string(run.Result))
+		}
+		res, err := tx.ExecContext(ctx, `insert into ledger values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
+			run.ID, run.SystemID, run.ConfigurationID, string(run.Status), result, run.ExecutedAt)
+		if err != nil {
+			return out, err
+		}
+		n, _ := res.RowsAffected()
+		out.Stored += int(n)
+	}
+	return out, nil
+}
+
+// kind is a check type made of functions.
+type kind struct {
+	name string
+	run  func(context.Context, json.RawMessage) Outcome
+}
+
+func (k kind) Type() string { return k.name }
+
+func (k kind) Validate(config json.RawMessage) error {
+	if string(config) == `{"bad":true}` {
+		return plugins.Invalid("bad", "expected false")
+	}
+	return nil
+}
+
+func (k kind) Run(ctx context.Context, config json.RawMessage) Outcome { return k.run(ctx, config) }
+
+func fine(context.Context, json.RawMessage) Outcome {
+	return Outcome{Status: plugins.Healthy, Latency: new(5 * time.Millisecond)}
+}
+
+// servers makes the working parts of n servers that share a database; each knows the check types.
+func servers(t *testing.T, db *sql.DB, n int, types ...CheckType) []*scheduler {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	all := make([]*scheduler, n)
+	for i := range all {
+		reg := &registry{log: log}
+		for _, c := range types {
+			if _, err := reg.add(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rec := &recorder{db: db, history: ledger{}, log: log, filled: make(chan struct{}, 1)}
+		all[i] = &scheduler{db: db, log: log, types: reg, recorder: rec, woken: make(chan struct{}, 1)}
+	}
+	return all
+}
+
+// configure adds a configuration of a type and assigns it to systems, due at a time.
+func configure(t *testing.T, db *sql.DB, kind string, interval, timeout time.Duration, due time.Time, systems ...string) (id string) {
+	t.Helper()
+	err := plugins.Tx(t.Context(), db, func(tx *sql.Tx) error {
+		c, err := insertConfiguration(t.Context(), tx, ConfigurationInput{Name: plugins.NewID(), Type: kind, Config: json.RawMessage(`{}`),
+			IntervalSeconds: int(interval.Seconds()), TimeoutMs: int(timeout.Milliseconds())})
+		if err != nil {
+			return err
+		}
+		id = c.ID
+		for _, system := range systems {
+			if _, err := assign(t.Context(), tx, system, id, true); err != nil {
+				return err
+			}
+		}
+		_, err = tx.ExecContext(t.Context(), `update healthcheck.assignments set due_at = $2, next_run_at = $2 where configuration_id = $1`, id, due)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func execute(t *testing.T, db *sql.DB, statement string, args ...any) {
+	t.Helper()
+	if _, err := db.ExecContext(t.Context(), statement, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func value[T any](t *testing.T, db *sql.DB, query string, args ...any) (v T) {
+	t.Helper()
+	if err := db.QueryRowContext(t.Context(), query, args...).Scan(&v); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		t.Fatal(err)
+	}
+	return v
+}

@@ -1,0 +1,318 @@
+// The recorder takes what runs found and makes it durable, in batches: up to 500 results, or what 100 ms bring together, are one
+// transaction that keeps the runs, moves the states and gives the leases back.
+//
+//	lock the assignments, in the order of their key   what was unassigned meanwhile drops out
+//	keep the runs (History.Record)                     a run that is known already is not counted again
+//	advance the states                                 only by what is newer than they are
+//	give the leases back                               the next slot may be claimed
+//
+// Every step tolerates being repeated, because a commit whose answer is lost may or may not have happened: the batch is simply
+// sent again. While the database is away results are kept in memory, the newest 10,000; those beyond are dropped, counted,
+// and made again, because a lease that is not given back runs out.
+
+package healthcheck
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lib/pq"
+
+	"checkstack/plugins"
+)
+
+var (
+	//go:embed sql/keep.sql
+	keepSQL string
+	//go:embed sql/advance.sql
+	advanceSQL string
+	//go:embed sql/release.sql
+	releaseSQL string
+)
+
+const (
+	maxBatch     = 500                    // results in one transaction
+	gather       = 100 * time.Millisecond // how long the first result of a batch waits for others
+	maxPending   = 10_000                 // results that wait for the database
+	storeTimeout = 30 * time.Second       // for one transaction
+	retryAfter   = time.Second            // from a failure to the next attempt
+)
+
+// key is which check of which system a run is of.
+type key struct{ systemID, configurationID string }
+
+// finished is a run that has ended.
+type finished struct {
+	key
+	run   *plugins.Run // nil if the run was cut short, so that there is nothing to keep
+	lease string       // the claim it ends; empty for a run by hand
+}
+
+// recorder makes results durable.
+type recorder struct {
+	db      *sql.DB
+	history plugins.History
+	log     *slog.Logger
+	outage  outage
+	filled  chan struct{} // holds an element when pending may have changed
+
+	mu      sync.Mutex
+	pending []finished
+	dropped int
+}
+
+// add hands over what a run found. It never waits.
+func (r *recorder) add(f finished) {
+	r.mu.Lock()
+	r.pending = append(r.pending, f)
+	r.trim()
+	r.mu.Unlock()
+	signal(r.filled)
+}
+
+// loop stores results until ctx ends. What is left then is for drain.
+func (r *recorder) loop(ctx context.Context) {
+	for {
+		select {
+		case <-r.filled:
+		case <-ctx.Done():
+			return
+		}
+		for r.waiting() > 0 {
+			r.await(ctx)
+			if ctx.Err() != nil {
+				return
+			}
+			if err := r.flush(ctx); err != nil && ctx.Err() == nil {
+				r.outage.began(r.log, "results cannot be stored and are kept", err)
+				pause(ctx, retryAfter, nil)
+			}
+		}
+	}
+}
+
+// await gives a batch its time to fill.
+func (r *recorder) await(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, gather)
+	defer cancel()
+	for r.waiting() < maxBatch {
+		select {
+		case <-r.filled:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// drain stores what is left. An error tells how many results were lost.
+func (r *recorder) drain(ctx context.Context) error {
+	for r.waiting() > 0 {
+		if err := r.flush(ctx); err != nil {
+			return fmt.Errorf("%d results are lost: %w", r.waiting(), err)
+		}
+	}
+	return nil
+}
+
+// flush stores one batch. What could not be stored is pending again, before what came meanwhile. One flush runs at a time.
+func (r *recorder) flush(ctx context.Context) error {
+	batch := r.take()
+	_, err := r.store(ctx, batch)
+	if unfit(err) {
+		batch, err = r.storeEach(ctx, batch)
+	}
+	dropped := 0
+	r.mu.Lock()
+	if err != nil {
+		r.pending = append(batch, r.pending...)
+		r.trim()
+	} else {
+		dropped, r.dropped = r.dropped, 0
+	}
+	r.mu.Unlock()
+	if err == nil {
+		r.outage.ended(r.log, "results can be stored again")
+	}
+	if dropped > 0 {
+		r.log.Warn("results were dropped, there were too many to keep", "count", dropped)
+	}
+	return err
+}
+
+// storeEach stores a batch that holds something the database refuses: without that the others get through. It returns
+// what is still to be stored after an error of another kind.
+func (r *recorder) storeEach(ctx context.Context, batch []finished) (rest []finished, err error) {
+	for i, f := range batch {
+		_, err := r.store(ctx, batch[i:i+1])
+		if err != nil && !unfit(err) {
+			return batch[i:], err
+		}
+		if err != nil {
+			r.log.Error("result refused by the database", "configuration", f.configurationID, "system", f.systemID, "error", err)
+		}
+	}
+	return nil, nil
+}
+
+// unfit reports whether the database refuses the data itself, so that sending them again is of no use: SQLSTATE classes
+// 22, data exception, and 23, integrity constraint violation.
+func unfit(err error) bool {
+	state := plugins.SQLState(err)
+	return strings.HasPrefix(state, "22") || strings.HasPrefix(state, "23")
+}
+
+// take removes the oldest results from pending, at most one of each check: a statement cannot move a state twice.
+func (r *recorder) take() []finished {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var batch, rest []finished
+	seen := make(map[key]bool, maxBatch)
+	for i, f := range r.pending {
+		if len(batch) == maxBatch {
+			rest = append(rest, r.pending[i:]...)
+			break
+		}
+		if seen[f.key] {
+			rest = append(rest, f)
+			continue
+		}
+		seen[f.key] = true
+		batch = append(batch, f)
+	}
+	r.pending = rest
+	return batch
+}
+
+// trim drops the oldest results beyond maxPending. The caller holds mu.
+func (r *recorder) trim() {
+	if over := len(r.pending) - maxPending; over > 0 {
+		r.pending = slices.Delete(r.pending, 0, over)
+		r.dropped += over
+	}
+}
+
+func (r *recorder) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.pending)
+}
+
+// stored says what became of a batch beyond being kept.
+type stored struct {
+	gone    []key             // runs of checks that are no longer assigned
+	refused []plugins.Refusal // runs that history does not take
+}
+
+// store makes a batch durable, all of it or nothing. At most one result of each check may be in it. When the
+// commit fails the outcome is unknown, and the same batch may be stored again.
+func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	var out stored
+	err := plugins.Tx(ctx, r.db, func(tx *sql.Tx) error {
+		out = stored{}
+		kept, err := r.keep(ctx, tx, batch)
+		if err != nil {
+			return fmt.Errorf("lock assignments: %w", err)
+		}
+		var runs []plugins.Run
+		for _, f := range batch {
+			switch {
+			case f.run == nil:
+			case kept[f.key]:
+				runs = append(runs, *f.run)
+			default:
+				out.gone = append(out.gone, f.key)
+			}
+		}
+		if len(runs) > 0 {
+			recorded, err := r.history.Record(ctx, tx, runs)
+			if err != nil {
+				return fmt.Errorf("record runs: %w", err)
+			}
+			out.refused = recorded.Refused
+			if err := advance(ctx, tx, runs, recorded.Refused); err != nil {
+				return fmt.Errorf("advance states: %w", err)
+			}
+		}
+		if err := release(ctx, tx, batch); err != nil {
+			return fmt.Errorf("release leases: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return stored{}, err
+	}
+	for _, refusal := range out.refused {
+		r.log.Warn("run refused by the history", "run", refusal.RunID, "reason", refusal.Reason)
+	}
+	return out, nil
+}
+
+// keep locks the assignments of a batch and returns those that still exist.
+func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished) (map[key]bool, error) {
+	systems, configurations := make([]string, len(batch)), make([]string, len(batch))
+	for i, f := range batch {
+		systems[i], configurations[i] = f.systemID, f.configurationID
+	}
+	rows, err := plugins.Rows(ctx, tx, func(row plugins.Row) (key, error) {
+		var k key
+		err := row.Scan(&k.systemID, &k.configurationID)
+		return k, err
+	}, keepSQL, pq.Array(systems), pq.Array(configurations))
+	kept := make(map[key]bool, len(rows))
+	for _, k := range rows {
+		kept[k] = true
+	}
+	return kept, err
+}
+
+// advance moves the states on to the runs that were not refused.
+func advance(ctx context.Context, tx *sql.Tx, runs []plugins.Run, refused []plugins.Refusal) error {
+	var (
+		systems, configurations, sources, statuses, messages, ids []string
+		times                                                     []time.Time
+		latencies                                                 []*int32
+	)
+	for _, run := range runs {
+		if slices.ContainsFunc(refused, func(r plugins.Refusal) bool { return r.RunID == run.ID }) {
+			continue
+		}
+		systems = append(systems, run.SystemID)
+		configurations = append(configurations, run.ConfigurationID)
+		sources = append(sources, run.SourceID)
+		statuses = append(statuses, string(run.Status))
+		times = append(times, run.ExecutedAt)
+		latencies = append(latencies, run.LatencyMs)
+		messages = append(messages, run.Message)
+		ids = append(ids, run.ID)
+	}
+	_, err := tx.ExecContext(ctx, advanceSQL, pq.Array(systems), pq.Array(configurations), pq.Array(sources),
+		pq.Array(statuses), pq.Array(times), pq.Array(latencies), pq.Array(messages), pq.Array(ids))
+	return err
+}
+
+// release gives back the leases of a batch.
+func release(ctx context.Context, tx *sql.Tx, batch []finished) error {
+	var systems, configurations, leases []string
+	var cutShort []bool
+	for _, f := range batch {
+		if f.lease == "" {
+			continue
+		}
+		systems, configurations = append(systems, f.systemID), append(configurations, f.configurationID)
+		leases, cutShort = append(leases, f.lease), append(cutShort, f.run == nil)
+	}
+	if len(leases) == 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, releaseSQL, pq.Array(systems), pq.Array(configurations), pq.Array(leases), pq.Array(cutShort))
+	return err
+}

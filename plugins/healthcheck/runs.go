@@ -1,0 +1,161 @@
+// What the history holds of a system: single runs for days, sums over time for years. The history belongs to the server; here
+// the questions are read and checked.
+
+package healthcheck
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"checkstack/plugins"
+)
+
+// RunList is a page of runs, the newest first. How many there are in all is not said: counting them would cost more than
+// reading them, and series has the sums.
+type RunList struct {
+	Items []plugins.Run `json:"items"`
+	Next  string        `json:"next,omitempty"` // the cursor of the next page, which may be empty; absent on the last
+}
+
+// MarshalJSON writes an empty list as [], never as null.
+func (l RunList) MarshalJSON() ([]byte, error) {
+	type plain RunList
+	if l.Items == nil {
+		l.Items = []plugins.Run{}
+	}
+	return json.Marshal(plain(l))
+}
+
+func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (RunList, error) {
+	query := r.URL.Query()
+	q, err := runsQuery(query)
+	if err != nil {
+		return RunList{}, err
+	}
+	if q.SystemID, err = h.systemOf(r); err != nil {
+		return RunList{}, err
+	}
+	runs, err := h.host.History.Runs(r.Context(), q)
+	list := RunList{Items: runs}
+	if len(runs) == q.Limit {
+		last := runs[len(runs)-1]
+		list.Next = cursor{last.ExecutedAt, last.ID}.String()
+	}
+	return list, err
+}
+
+// runsQuery reads configurationId, limit and cursor.
+func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
+	if q.ConfigurationID, err = configurationParam(query); err != nil {
+		return q, err
+	}
+	if q.Limit, err = plugins.Number(query, "limit", 100, 1, 500); err != nil {
+		return q, err
+	}
+	if s := query.Get("cursor"); s != "" {
+		c, ok := parseCursor(s)
+		if !ok {
+			return q, plugins.Invalid("cursor", "expected the next of a page of runs")
+		}
+		q.Before, q.BeforeID = c.time, c.id
+	}
+	return q, nil
+}
+
+// cursor is a place in a list of runs: after the run it names.
+type cursor struct {
+	time time.Time
+	id   string
+}
+
+// String writes the cursor so that nobody is tempted to read it.
+func (c cursor) String() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(c.time.UTC().Format(time.RFC3339Nano) + " " + c.id))
+}
+
+func parseCursor(s string) (c cursor, ok bool) {
+	text, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return c, false
+	}
+	at, id, _ := strings.Cut(string(text), " ")
+	t, ok := parseTime(at)
+	return cursor{t, id}, ok && plugins.IsID(id)
+}
+
+const (
+	defaultRange  = 24 * time.Hour
+	maxRange      = 4000 * 24 * time.Hour // more than the history is ever kept for
+	defaultPoints = 200
+	maxPoints     = 2000
+)
+
+func (h *Healthcheck) series(r *http.Request, _ plugins.None) (plugins.List[plugins.Bucket], error) {
+	q, err := seriesQuery(r.URL.Query(), time.Now())
+	if err != nil {
+		return plugins.List[plugins.Bucket]{}, err
+	}
+	if q.SystemID, err = h.systemOf(r); err != nil {
+		return plugins.List[plugins.Bucket]{}, err
+	}
+	buckets, err := h.host.History.Series(r.Context(), q)
+	return plugins.List[plugins.Bucket]{Items: buckets, Total: len(buckets)}, err
+}
+
+// seriesQuery reads configurationId, from, to and points; without a range it is the 24 hours before now.
+func seriesQuery(query url.Values, now time.Time) (q plugins.SeriesQuery, err error) {
+	if q.ConfigurationID, err = configurationParam(query); err != nil {
+		return q, err
+	}
+	if q.ConfigurationID == "" {
+		return q, plugins.Invalid("configurationId", "expected the ID of a configuration")
+	}
+	if q.Points, err = plugins.Number(query, "points", defaultPoints, 1, maxPoints); err != nil {
+		return q, err
+	}
+	if q.To, err = timeParam(query, "to", now); err != nil {
+		return q, err
+	}
+	if q.From, err = timeParam(query, "from", q.To.Add(-defaultRange)); err != nil {
+		return q, err
+	}
+	if !q.From.Before(q.To) {
+		return q, plugins.Invalid("from", "expected a time before to")
+	}
+	if q.To.Sub(q.From) > maxRange {
+		return q, plugins.Invalid("from", "expected a time at most %d days before to", int(maxRange.Hours()/24))
+	}
+	return q, nil
+}
+
+func timeParam(query url.Values, name string, def time.Time) (time.Time, error) {
+	s := query.Get(name)
+	if s == "" {
+		return def.UTC(), nil
+	}
+	t, ok := parseTime(s)
+	if !ok {
+		return time.Time{}, plugins.Invalid(name, "expected a time such as 2026-01-31T12:00:00Z, from the year 2000 on")
+	}
+	return t, nil
+}
+
+// parseTime reads a time of RFC 3339 in the years 2000 to 9999, UTC.
+func parseTime(s string) (time.Time, bool) {
+	t, err := time.Parse(time.RFC3339, s)
+	t = t.UTC()
+	return t, err == nil && t.Year() >= 2000 && t.Year() <= 9999
+}
+
+// configurationParam reads an optional configurationId.
+func configurationParam(query url.Values) (string, error) {
+	id := strings.ToLower(query.Get("configurationId"))
+	if id != "" && !plugins.IsID(id) {
+		return "", plugins.Invalid("configurationId", "expected the ID of a configuration")
+	}
+	return id, nil
+}

@@ -1,0 +1,91 @@
+package healthcheck
+
+import (
+	"encoding/json"
+	"errors"
+	"net/url"
+	"testing"
+	"time"
+
+	"checkstack/plugins"
+)
+
+const someID = "0198c0de-0000-4000-8000-00000000000a"
+
+func TestEveryBadParameterOfTheHistoryIsRefusedByName(t *testing.T) {
+	runs := func(q url.Values) error { _, err := runsQuery(q); return err }
+	series := func(q url.Values) error { _, err := seriesQuery(q, start); return err }
+	const when = "expected a time such as 2026-01-31T12:00:00Z, from the year 2000 on"
+	for _, test := range []struct {
+		parse                 func(url.Values) error
+		query, field, message string
+	}{
+		{runs, "configurationId=x", "configurationId", "expected the ID of a configuration"},
+		{runs, "limit=0", "limit", "expected a whole number from 1 to 500"},
+		{runs, "limit=501", "limit", "expected a whole number from 1 to 500"},
+		{runs, "cursor=x", "cursor", "expected the next of a page of runs"},
+		{runs, "cursor=MjAyNi0wMS0wMVQwMDowMDowMFogeA", "cursor", "expected the next of a page of runs"}, // 2026-01-01T00:00:00Z x
+		{series, "", "configurationId", "expected the ID of a configuration"},
+		{series, "configurationId=x", "configurationId", "expected the ID of a configuration"},
+		{series, "configurationId=" + someID + "&points=0", "points", "expected a whole number from 1 to 2000"},
+		{series, "configurationId=" + someID + "&points=2001", "points", "expected a whole number from 1 to 2000"},
+		{series, "configurationId=" + someID + "&from=yesterday", "from", when},
+		{series, "configurationId=" + someID + "&to=1999-12-31T00:00:00Z", "to", when},
+		{series, "configurationId=" + someID + "&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from", "expected a time before to"},
+		{series, "configurationId=" + someID + "&from=2000-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from", "expected a time at most 4000 days before to"},
+	} {
+		q, err := url.ParseQuery(test.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ := errors.AsType[*plugins.Error](test.parse(q))
+		if e == nil || e.Status != 400 || e.Field != test.field || e.Message != test.message {
+			t.Errorf("%s: got %#v", test.query, e)
+		}
+	}
+}
+
+func TestASeriesIsOfTheLastDayUnlessARangeIsGiven(t *testing.T) {
+	utc := func(s string) time.Time {
+		at, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at.UTC()
+	}
+	for _, test := range []struct{ query, from, to string }{
+		{"", "2026-03-28T00:30:00Z", "2026-03-29T00:30:00Z"},
+		{"&to=2026-01-02T12:00:00%2B02:00", "2026-01-01T10:00:00Z", "2026-01-02T10:00:00Z"},
+		{"&from=2026-03-01T00:00:00Z", "2026-03-01T00:00:00Z", "2026-03-29T00:30:00Z"},
+	} {
+		values, _ := url.ParseQuery("configurationId=" + someID + test.query)
+		got, err := seriesQuery(values, start.In(time.FixedZone("", 3600)))
+		want := plugins.SeriesQuery{ConfigurationID: someID, From: utc(test.from), To: utc(test.to), Points: 200}
+		if err != nil || got != want {
+			t.Errorf("%s: got %+v, %v; want %+v", test.query, got, err, want)
+		}
+	}
+}
+
+func TestAnEmptyPageOfRunsIsAnEmptyArray(t *testing.T) {
+	if got, err := json.Marshal(RunList{}); err != nil || string(got) != `{"items":[]}` {
+		t.Errorf("got %s, %v", got, err)
+	}
+}
+
+// FuzzCursor: what is read as a cursor is written the same again, as far as it means the same.
+func FuzzCursor(f *testing.F) {
+	f.Add(cursor{start.Add(123456 * time.Microsecond), someID}.String())
+	f.Add("MjAyNi0wMS0wMVQwMDowMDowMFogeA")
+	f.Add("")
+	f.Fuzz(func(t *testing.T, s string) {
+		c, ok := parseCursor(s)
+		if !ok {
+			return
+		}
+		again, ok := parseCursor(c.String())
+		if !ok || !again.time.Equal(c.time) || again.id != c.id {
+			t.Errorf("%q is %+v, and that is %+v", s, c, again)
+		}
+	})
+}

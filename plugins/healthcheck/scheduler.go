@@ -1,0 +1,204 @@
+// The scheduler finds the checks that are due and has them run. Its memory is the table of assignments, so any number of
+// servers can share the work and none of them matters:
+//
+//	due_at      now          claim: due_at = when the run must be given up, next_run_at = the next slot
+//	            │            run ends and is stored: due_at = next_run_at
+//	            │            run cut short by a stop: due_at = now, another server takes it
+//	            └─ nothing:  the server died; due_at comes, the slot is claimed again
+//
+// The rhythm is that of the slots, not of the runs: a run that takes long does not shift those after it, and slots that
+// passed while nothing could run are left out. One claim takes as many rows as there are free places, 64 in all. Between
+// claims the scheduler sleeps until the next row is due, at most a second, because other servers change the table too; a
+// change made here wakes it at once.
+
+package healthcheck
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lib/pq"
+
+	"checkstack/plugins"
+)
+
+var (
+	//go:embed sql/claim.sql
+	claimSQL string
+	//go:embed sql/next_due.sql
+	nextDueSQL string
+)
+
+const (
+	maxRunning   = 64                    // runs at once on this server, those by hand apart
+	maxIdle      = time.Second           // between two looks at the table
+	minIdle      = 10 * time.Millisecond // so that a busy server claims several rows at a time
+	claimTimeout = 10 * time.Second      // for one look at the table
+	maxSilence   = 30 * time.Second      // without a look at the table, then the probe fails
+)
+
+// scheduler claims due checks and runs them.
+type scheduler struct {
+	db       *sql.DB
+	log      *slog.Logger
+	types    *registry
+	recorder *recorder
+	outage   outage
+	woken    chan struct{} // holds an element when there is a reason to look at the table now
+
+	running atomic.Int32
+	looked  atomic.Int64 // when the table was last looked at, or need not be, in ns since 1970
+}
+
+// claimed is a check that this server has to run, and the lease it holds on it.
+type claimed struct {
+	check
+	lease string
+}
+
+// wake has the scheduler look at the table now.
+func (s *scheduler) wake() { signal(s.woken) }
+
+// loop runs due checks until ctx ends; then those that are running are cut short and waited for.
+func (s *scheduler) loop(ctx context.Context) {
+	var runs sync.WaitGroup
+	defer runs.Wait()
+	for ctx.Err() == nil {
+		wait, err := s.look(ctx, &runs)
+		switch {
+		case err == nil:
+			s.looked.Store(time.Now().UnixNano())
+			s.outage.ended(s.log, "checks can be claimed again")
+		case ctx.Err() == nil:
+			s.outage.began(s.log, "checks cannot be claimed", err)
+		}
+		pause(ctx, minIdle, nil)
+		pause(ctx, wait-minIdle, s.woken)
+	}
+}
+
+// look claims what is due, starts it, and says how long there is nothing more to do.
+func (s *scheduler) look(ctx context.Context, runs *sync.WaitGroup) (wait time.Duration, err error) {
+	free := maxRunning - int(s.running.Load())
+	if free == 0 {
+		return maxIdle, nil // the first run that ends wakes the loop
+	}
+	ctxClaim, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	due, wait, err := s.claim(ctxClaim, free, nil)
+	if err != nil {
+		return maxIdle, err
+	}
+	for _, c := range due {
+		s.running.Add(1)
+		runs.Go(func() { s.run(ctx, c) })
+	}
+	return wait, nil
+}
+
+// run runs one claimed check and hands over what it found.
+func (s *scheduler) run(ctx context.Context, c claimed) {
+	defer func() {
+		if s.running.Add(-1) == maxRunning-1 {
+			s.wake()
+		}
+	}()
+	f := finished{key: key{c.systemID, c.configurationID}, lease: c.lease}
+	if run, err := s.types.run(ctx, c.check); err == nil {
+		f.run = &run
+	}
+	s.recorder.add(f)
+}
+
+// claim takes up to limit checks that are due at a time, nil for the database's now, and says how long it is until the
+// next one is. Who holds the claim must give it back through the recorder. An error leaves at worst claims that nobody
+// holds; they run out.
+func (s *scheduler) claim(ctx context.Context, limit int, at *time.Time) (due []claimed, wait time.Duration, err error) {
+	types, lease := pq.Array(s.types.names()), plugins.NewID()
+	err = plugins.Tx(ctx, s.db, func(tx *sql.Tx) error {
+		wait = 0
+		due, err = plugins.Rows(ctx, tx, func(row plugins.Row) (claimed, error) {
+			c := claimed{lease: lease}
+			var timeout int64
+			err := row.Scan(&c.systemID, &c.configurationID, &c.kind, (*[]byte)(&c.config), &timeout)
+			c.timeout = time.Duration(timeout) * time.Millisecond
+			return c, err
+		}, claimSQL, limit, lease, types, at)
+		if err != nil {
+			return fmt.Errorf("claim due checks: %w", err)
+		}
+		if len(due) == limit {
+			return nil // there may be more
+		}
+		var seconds float64
+		switch err := tx.QueryRowContext(ctx, nextDueSQL, types).Scan(&seconds); {
+		case errors.Is(err, sql.ErrNoRows):
+			wait = maxIdle
+		case err != nil:
+			return fmt.Errorf("find the next due check: %w", err)
+		default:
+			wait = time.Duration(min(seconds, maxIdle.Seconds()) * float64(time.Second))
+		}
+		return nil
+	})
+	return due, wait, err
+}
+
+// probe is whether the scheduler does its work.
+func (s *scheduler) probe() plugins.Probe {
+	s.looked.Store(time.Now().UnixNano())
+	return plugins.Probe{
+		Name:     "healthcheck.scheduler",
+		Optional: true, // a server that cannot check can still show what is known
+		Check: func(context.Context) (plugins.Result, error) {
+			silent := time.Since(time.Unix(0, s.looked.Load()))
+			if silent > maxSilence {
+				return plugins.Result{Message: fmt.Sprintf("no due check could be claimed for %d s", int(silent.Seconds()))}, nil
+			}
+			return plugins.Result{OK: true}, nil
+		},
+	}
+}
+
+// outage logs the first of a row of failures, and their end. It is used by one goroutine.
+type outage struct{ since time.Time }
+
+func (o *outage) began(log *slog.Logger, what string, err error) {
+	if o.since.IsZero() {
+		o.since = time.Now()
+		log.Warn(what, "error", err)
+	}
+}
+
+func (o *outage) ended(log *slog.Logger, what string) {
+	if !o.since.IsZero() {
+		log.Info(what, "after", time.Since(o.since).Round(time.Millisecond).String())
+		o.since = time.Time{}
+	}
+}
+
+// pause waits for d, for an element of woken, or for the end of ctx, whichever comes first.
+func pause(ctx context.Context, d time.Duration, woken <-chan struct{}) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-woken:
+	case <-ctx.Done():
+	}
+}
+
+// signal puts an element into a channel of one place, unless one is there.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,7 @@
+-- Locks the assignments that runs belong to, in the order of their key, and returns those that still exist.
+select a.system_id, a.configuration_id
+from healthcheck.assignments a
+join unnest($1::text[], $2::uuid[]) as u (system_id, configuration_id)
+    on a.system_id = u.system_id and a.configuration_id = u.configuration_id
+order by a.system_id, a.configuration_id
+for no key update of a
