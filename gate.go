@@ -80,7 +80,7 @@ func (g *gate) open() {
 
 // fail answers all parked requests, and from now on every request, with the reason.
 func (g *gate) fail(reason string) {
-	g.failure.Store(&reason)
+	g.failure.CompareAndSwap(nil, &reason) // the first reason is the one that matters
 	g.isOpen.Store(false)
 	g.once.Do(func() { close(g.decided) })
 }
@@ -339,25 +339,6 @@ func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt.handler.ServeHTTP(w, r)
 }
 
-// fileServer serves the files of a folder by the path value "file", below a prefix. Anything but a regular file is 404.
-func fileServer(files fs.FS, prefix string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name := prefix + r.PathValue("file"); isFile(files, name) {
-			http.ServeFileFS(w, r, files, name)
-			return
-		}
-		plugins.WriteError(w, r, plugins.NotFound("file"))
-	})
-}
-
-func isFile(files fs.FS, name string) bool {
-	if files == nil || !fs.ValidPath(name) {
-		return false
-	}
-	info, err := fs.Stat(files, name)
-	return err == nil && info.Mode().IsRegular()
-}
-
 // door is the outermost handler: it gives every request an ID, the API's headers and a log record, and survives panics.
 type door struct {
 	log    *slog.Logger
@@ -366,6 +347,9 @@ type door struct {
 
 	answered tally
 }
+
+// bodyTimeout is how long the body of a request may take to arrive.
+const bodyTimeout = time.Minute
 
 // Values of headers that are the same for every response, shared so that setting them allocates nothing.
 var (
@@ -385,6 +369,10 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Header["X-Request-Id"] = []string{id} // for handlers and their logs
 	}
 	h["X-Request-Id"] = r.Header["X-Request-Id"][:1:1]
+	if r.ContentLength != 0 {
+		// Not http.Server.ReadTimeout: that one ends the context of a handler that takes longer, with or without a body.
+		http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout)) // a writer that has none needs none
+	}
 	res := plugins.NewResponse(w, r)
 	defer d.finish(res, r, start)
 	if strings.HasPrefix(r.URL.Path, "/api/") {

@@ -113,8 +113,8 @@ func expect(t *testing.T, w *httptest.ResponseRecorder, status int, body string,
 }
 
 const (
-	bodyTimeout = `{"error":"Backend not ready","message":"boot timeout"}`
-	bodyFailed  = `{"error":"Backend init failed","message":"plugin x: Init: no luck"}`
+	bodyBootTimeout = `{"error":"Backend not ready","message":"boot timeout"}`
+	bodyInitFailed  = `{"error":"Backend init failed","message":"plugin x: Init: no luck"}`
 )
 
 func TestPlatformPathsAnswerAtAnyTimeAndNothingElseDoes(t *testing.T) {
@@ -145,7 +145,7 @@ func TestRequestsWaitForTheGateAndAreRefusedAfterTheWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, 30*time.Second, 10)
 		start := time.Now()
-		expect(t, h.do("GET", "/api/x/y"), 503, bodyTimeout, "Retry-After", "5", "Content-Type", "application/json")
+		expect(t, h.do("GET", "/api/x/y"), 503, bodyBootTimeout, "Retry-After", "5", "Content-Type", "application/json")
 		if waited := time.Since(start); waited != 30*time.Second {
 			t.Errorf("waited %v", waited)
 		}
@@ -163,8 +163,8 @@ func TestRequestsAreToldThatTheBootFailed(t *testing.T) {
 		h := newHouse(t, 30*time.Second, 10)
 		time.AfterFunc(time.Second, func() { h.gate.fail("plugin x: Init: no luck") })
 		start := time.Now()
-		expect(t, h.do("GET", "/api/x/y"), 503, bodyFailed, "Retry-After", "5") // failed while it waited
-		expect(t, h.do("GET", "/api/x/y"), 503, bodyFailed, "Retry-After", "5") // failed before it came
+		expect(t, h.do("GET", "/api/x/y"), 503, bodyInitFailed, "Retry-After", "5") // failed while it waited
+		expect(t, h.do("GET", "/api/x/y"), 503, bodyInitFailed, "Retry-After", "5") // failed before it came
 		if waited := time.Since(start); waited != time.Second {
 			t.Errorf("waited %v", waited)
 		}
@@ -172,7 +172,7 @@ func TestRequestsAreToldThatTheBootFailed(t *testing.T) {
 		h = newHouse(t, 30*time.Second, 10)
 		h.gate.open()
 		h.gate.fail("plugin x: Init: no luck")
-		expect(t, h.do("GET", "/api/x/y"), 503, bodyFailed, "Retry-After", "5")
+		expect(t, h.do("GET", "/api/x/y"), 503, bodyInitFailed, "Retry-After", "5")
 	})
 }
 
@@ -180,7 +180,7 @@ func TestPathsAreCleanedBeforeTheGateLooksAtThem(t *testing.T) {
 	h := newHouse(t, 0, 10)
 	gated := []string{"/.checkstack/../api/x", "/.checkstack/../.checkstackx", "//api/x", "/api/.checkstack/../x", "/.checkstackx"}
 	for _, path := range gated {
-		expect(t, h.do("GET", path), 503, bodyTimeout)
+		expect(t, h.do("GET", path), 503, bodyBootTimeout)
 	}
 	h.gate.open()
 	h.plugin("x").Handle("GET /y", plugins.Public, text("y"))
@@ -235,7 +235,7 @@ func TestOf2000RequestsParkedDuringTheBoot1024AreServedAndTheRestRefusedAtOnce(t
 				if !opened.Load() {
 					early.Add(1)
 				}
-			case res.StatusCode == 503 && string(body) == bodyTimeout:
+			case res.StatusCode == 503 && string(body) == bodyBootTimeout:
 				refused.Add(1)
 				refusals <- struct{}{}
 			default:
@@ -332,6 +332,55 @@ func TestParkedRequestsLeaveNoGoroutineAndGiveUpTheirPlaceWhenTheClientGoes(t *t
 		if served.Load() != 50 {
 			t.Errorf("%d served", served.Load())
 		}
+		transport.CloseIdleConnections()
+		server.Shutdown(t.Context())
+		all.Wait()
+	})
+}
+
+func TestABodyMustArriveWithinAMinuteAndAHandlerMayTakeLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 0, 50)
+		h.gate.open()
+		rm := h.plugin("x")
+		work := func(r *http.Request, _ map[string]int) (string, error) {
+			select {
+			case <-time.After(2 * time.Minute):
+				return "done", nil
+			case <-r.Context().Done():
+				return "", r.Context().Err()
+			}
+		}
+		rm.Handle("POST /work", plugins.Public, plugins.JSON(work))
+		rm.Handle("GET /work", plugins.Public, plugins.JSON(func(r *http.Request, _ plugins.None) (string, error) { return work(r, nil) }))
+		ln := &pipes{make(chan net.Conn), make(chan struct{})}
+		server := &http.Server{Handler: h.door, ReadHeaderTimeout: 10 * time.Second}
+		var all sync.WaitGroup
+		all.Go(func() { server.Serve(ln) })
+		transport := &http.Transport{DialContext: ln.dial}
+		send := func(method string, body io.Reader, want string) {
+			t.Helper()
+			r, _ := http.NewRequest(method, "http://x/api/x/work", body)
+			r.Header.Set("Content-Type", "application/json")
+			res, err := transport.RoundTrip(r)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer res.Body.Close()
+			if got, _ := io.ReadAll(res.Body); string(got) != want {
+				t.Errorf("%s: %s, want %s", method, got, want)
+			}
+		}
+		send("GET", nil, `"done"`)
+		send("POST", strings.NewReader(`{}`), `"done"`)
+		stalled, more := io.Pipe()
+		start := time.Now()
+		send("POST", stalled, `{"error":"Invalid input","message":"the body could not be read to its end"}`)
+		if waited := time.Since(start); waited != time.Minute {
+			t.Errorf("waited %v for a body", waited)
+		}
+		more.Close()
 		transport.CloseIdleConnections()
 		server.Shutdown(t.Context())
 		all.Wait()

@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -369,6 +371,31 @@ func (s *server) coreRoutes(baseURL string) {
 	serve(s.gate.static, "GET /{path...}", http.HandlerFunc(s.page))
 }
 
+// version is what this binary was built from.
+type version struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"`
+	Go      string `json:"go"`
+}
+
+func buildVersion() version {
+	v := version{Version: "dev", Commit: "unknown", Go: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Go = info.GoVersion
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		v.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Commit = s.Value
+		}
+	}
+	return v
+}
+
 type about struct {
 	version
 	Plugins []pluginVersion `json:"plugins"`
@@ -409,3 +436,22 @@ const builtinPage = `<!DOCTYPE html>
 </ul>
 </html>
 `
+
+// fileServer serves the files of a folder by the path value "file", below a prefix. Anything but a regular file is 404.
+func fileServer(files fs.FS, prefix string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name := prefix + r.PathValue("file"); isFile(files, name) {
+			http.ServeFileFS(w, r, files, name)
+			return
+		}
+		plugins.WriteError(w, r, plugins.NotFound("file"))
+	})
+}
+
+func isFile(files fs.FS, name string) bool {
+	if files == nil || !fs.ValidPath(name) {
+		return false
+	}
+	info, err := fs.Stat(files, name)
+	return err == nil && info.Mode().IsRegular()
+}

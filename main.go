@@ -25,7 +25,6 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,31 +239,6 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !(nullErr == nil && os.SameFile(info, null))
 }
 
-// version is what this binary was built from.
-type version struct {
-	Version string `json:"version"`
-	Commit  string `json:"commit"`
-	Go      string `json:"go"`
-}
-
-func buildVersion() version {
-	v := version{Version: "dev", Commit: "unknown", Go: "unknown"}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return v
-	}
-	v.Go = info.GoVersion
-	if info.Main.Version != "" && info.Main.Version != "(devel)" {
-		v.Version = info.Main.Version
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			v.Commit = s.Value
-		}
-	}
-	return v
-}
-
 // rollup rolls the history up once, by hand.
 func rollup(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 	boot, cancel := context.WithTimeout(ctx, cfg.bootTimeout)
@@ -397,7 +371,6 @@ func (s *server) listen(requests context.Context, fatal func(error), p process) 
 	s.http = &http.Server{
 		Handler:           s.door,
 		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       time.Minute, // of a whole request; a handler that streams lifts it with http.ResponseController
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),

@@ -101,6 +101,7 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 		}
 		return &Error{Status: http.StatusBadRequest, Title: "Invalid input", Message: "the body could not be read to its end"}
 	}
+	http.NewResponseController(w).SetReadDeadline(time.Time{}) // the body is here; what follows may take its time
 	if err := Decode(body, in); err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 type Routes interface {
 	// Handle serves pattern, an [http.ServeMux] pattern without a host, below /api/<ID>: "GET /items/{id}" answers
 	// GET /api/<ID>/items/{id}, and r.Pattern is the full pattern. Only callers with the access named reach the handler.
+	// The body of a request must arrive within a minute, unless the handler sets another read deadline with
+	// [http.ResponseController]; [JSON] lifts it once it has the body.
 	// A malformed pattern, or one that conflicts with another of the plugin, is an error and changes nothing.
 	Handle(pattern string, access Access, h http.Handler) error
 
