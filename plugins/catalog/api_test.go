@@ -386,6 +386,19 @@ func joinWhileDeleting(t *testing.T, s *servertest.Server, editor string) {
 }
 
 func targets(t *testing.T, s *servertest.Server, editor string) {
+	type target struct {
+		Type, Name, Description, Owner string
+		Available                      bool
+	}
+	listed := servertest.Decode[plugins.List[target]](t, s.Do(t, "GET", "/api/notification/targets?limit=500", editor, nil), 200).Items
+	ours := slices.DeleteFunc(listed, func(t target) bool { return t.Owner != "catalog" })
+	if want := []target{
+		{"catalog.group", "Group", "All systems of a group, also those that join it later", "catalog", true},
+		{"catalog.system", "System", "One system", "catalog", true},
+	}; !slices.Equal(ours, want) {
+		t.Errorf("the targets are %+v, want %+v", ours, want)
+	}
+
 	group, system := made(t, s, "/api/catalog/groups", "Watched group"), made(t, s, "/api/catalog/systems", "Watched")
 	s.Do(t, "PUT", group.Location+"/systems/"+system.Value.ID, editor, nil).Is(t, 204, "")
 	resource := "/api/notification/targets/catalog.system/resources/" + system.Value.ID
@@ -402,6 +415,8 @@ func targets(t *testing.T, s *servertest.Server, editor string) {
 		entries := servertest.Decode[plugins.List[entry]](t, s.Do(t, "GET", "/api/catalog/"+kind+"s?limit=500", "", nil), 200)
 		resources := servertest.Decode[plugins.List[struct{ Type, ID, Name string }]](t,
 			s.Do(t, "GET", "/api/notification/targets/catalog."+kind+"/resources?limit=500", editor, nil), 200)
+		s.Do(t, "GET", "/api/notification/targets/catalog."+kind+"/resources?limit=501", editor, nil).
+			IsInvalid(t, "limit", "expected a whole number from 1 to 500")
 		if resources.Total != entries.Total || len(resources.Items) != len(entries.Items) {
 			t.Fatalf("%d resources of %d %ss", resources.Total, entries.Total, kind)
 		}

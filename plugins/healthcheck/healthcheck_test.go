@@ -202,11 +202,15 @@ func invalid(t *testing.T, s *servertest.Server) {
 
 func unique(t *testing.T, s *servertest.Server) {
 	editor := s.Token(t, "editor")
-	configure(t, s, "Täken", "http://example.org", 60)
 	other := configure(t, s, "Other", "http://example.org", 60)
 	const conflict = `{"error":"Already exists","message":"there is a configuration with this name; case does not distinguish names","field":"name"}`
-	s.Do(t, "POST", base+"/configurations", editor, input("TÄKEN", "http://example.org", 60)).Is(t, 409, conflict)
-	s.Do(t, "PUT", base+"/configurations/"+other.ID, editor, input("täken", "http://example.org", 60)).Is(t, 409, conflict)
+	for _, names := range [][2]string{{"Taken", "TAKEN"}, {"É", "é"}, {"ß", "ẞ"}, {"Σίσυφος", "ΣΊΣΥΦΟΣ"}} {
+		configure(t, s, names[0], "http://example.org", 60)
+		for _, name := range names {
+			s.Do(t, "POST", base+"/configurations", editor, input(name, "http://example.org", 60)).Is(t, 409, conflict)
+			s.Do(t, "PUT", base+"/configurations/"+other.ID, editor, input(name, "http://example.org", 60)).Is(t, 409, conflict)
+		}
+	}
 	s.Do(t, "PUT", base+"/configurations/"+other.ID, editor, input("OTHER", "http://example.org", 60)).Has(t, 200)
 }
 
@@ -360,7 +364,11 @@ func limited(t *testing.T, s *servertest.Server) {
 	for range places {
 		<-waiting
 	}
-	s.Do(t, "POST", path, editor, nil).Is(t, 429, `{"error":"Busy","message":"16 runs by hand are under way, which is as many as may be; try again"}`)
+	res := s.Do(t, "POST", path, editor, nil)
+	res.Is(t, 429, `{"error":"Busy","message":"16 runs by hand are under way, which is as many as may be; try again"}`)
+	if after := res.Header.Get("Retry-After"); after != "1" {
+		t.Errorf("Retry-After is %q, want 1", after)
+	}
 	close(hold)
 	group.Wait()
 }

@@ -67,6 +67,7 @@ func TestAPI(t *testing.T) {
 	t.Run("changes at once are all in the timeline", func(t *testing.T) { atOnce(t, s) })
 	t.Run("a system is deleted while its incident is being changed", func(t *testing.T) { deleteWhileChanging(t, s) })
 	t.Run("an incident is resolved once by many at once", func(t *testing.T) { resolveRace(t, s) })
+	t.Run("people can subscribe to the incidents of systems and groups", func(t *testing.T) { specs(t, s) })
 	t.Run("everything is there after a restart", func(t *testing.T) { restart(t, s) })
 	t.Run("nothing ever waited in a circle", func(t *testing.T) { noDeadlocks(t, s) })
 }
@@ -357,6 +358,23 @@ func systemDeleted(t *testing.T, s *servertest.Server) {
 	timeline(t, s, both, editor, "2"+removed, opened)
 	timeline(t, s, alone, editor, "3"+removed, `2 resolved by a test's editor: "" resolved `, opened)
 	timeline(t, s, other, editor, opened)
+}
+
+func specs(t *testing.T, s *servertest.Server) {
+	type spec struct {
+		Type, Target, Name, Description, Owner string
+		Available                              bool
+	}
+	res := s.Do(t, "GET", "/api/notification/specs?limit=500", s.Token(t, "viewer"), nil)
+	ours := slices.DeleteFunc(servertest.Decode[plugins.List[spec]](t, res, 200).Items, func(s spec) bool { return s.Owner != "incident" })
+	if want := []spec{
+		{"incident.group", "catalog.group", "Incidents of a group",
+			"Incidents that concern a system of the group, from the first report until they are resolved", "incident", true},
+		{"incident.system", "catalog.system", "Incidents of a system",
+			"Incidents that concern the system, from the first report until they are resolved", "incident", true},
+	}; !slices.Equal(ours, want) {
+		t.Errorf("the specs are %+v, want %+v", ours, want)
+	}
 }
 
 // restart shows it for the other plugins, too: who called, what is watched, and what is registered.

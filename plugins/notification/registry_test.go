@@ -100,6 +100,40 @@ func TestRegistrationEndsWithItsOwner(t *testing.T) {
 	}
 }
 
+func TestEveryServerRegistersTheSameAndOnlyTheFirstWrites(t *testing.T) {
+	files := notification.New(&plugins.Host{}).Plugin().Migrations
+	db, _ := postgrestest.New(t, postgres.Set{ID: "notification", Files: files})
+	register := func(name string) (rows string) {
+		t.Helper()
+		n := notification.New(&plugins.Host{ID: "notification", DB: db})
+		sky, done := plugin(t, "sky")
+		defer done()
+		target := notification.Target{Type: planet.Type, Name: name}
+		if err := n.RegisterTarget(t.Context(), sky, target, planets()); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.RegisterSpec(t.Context(), sky, notification.Spec{Type: "sky.transit", Name: name + " transits", Target: target}); err != nil {
+			t.Fatal(err)
+		}
+		const state = `select concat_ws(' ', t.xmin, t.type, t.name, t.owner, s.xmin, s.type, s.target, s.name, s.owner)
+			from notification.targets t full join notification.specs s on s.target = t.type`
+		if err := db.QueryRowContext(t.Context(), state).Scan(&rows); err != nil {
+			t.Fatal(err)
+		}
+		return rows
+	}
+	first := register("Planet")
+	if again := register("Planet"); again != first {
+		t.Errorf("%s\nhas become\n%s", first, again)
+	}
+	renamed := register("World")
+	for _, part := range []string{" sky.planet World sky ", " sky.transit sky.planet World transits sky"} {
+		if !strings.Contains(renamed, part) {
+			t.Errorf("after a change: %s", renamed)
+		}
+	}
+}
+
 func TestDuplicatesNameBothPlugins(t *testing.T) {
 	n := open(t)
 	sky, closeSky := plugin(t, "sky")
