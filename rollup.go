@@ -1,13 +1,13 @@
 // The history of all checks: raw runs, their sums by hour, and their sums by day, each kept for its time.
 //
-// A run is counted the moment it is stored, in the hour it was executed in. Nothing is ever computed again from what was
-// there before: an old day's hours are moved into the day by one statement that deletes and adds, and readers add hours and
-// days. So every run is in exactly one row at any moment, whoever is killed, late, or repeats himself.
+// A run is counted the moment it is stored, in the hour it was executed in. Nothing is ever computed again from what
+// was there before: an old day's hours are moved into the day by one statement that deletes and adds, and readers add
+// hours and days. So every run is in exactly one row at any moment, whoever is killed, late, or repeats himself.
 //
-// The hard example: the hours of 1 March were rolled up into days long ago. A satellite that was cut off then comes back, and
-// its runs make new hours on 1 March. A reader sees the day and the hours, and their sum is right. The next roll-up
-// finds the hours and adds them to the day that is there: counts and sums add up, the least and the greatest are taken, the
-// distributions of latencies are merged, and the 95th percentile is read from the result.
+// The hard example: the hours of 1 March were rolled up into days long ago. A satellite that was cut off then comes
+// back, and its runs make new hours on 1 March. A reader sees the day and the hours, and their sum is right. The next
+// roll-up finds the hours and adds them to the day that is there: counts and sums add up, the least and the greatest
+// are taken, the distributions of latencies are merged, and the 95th percentile is read from the result.
 package main
 
 import (
@@ -58,59 +58,47 @@ var (
 
 // coreMigrations are the migrations of the schema checkstack.
 func coreMigrations() fs.FS {
-	files, err := fs.Sub(migrationFiles, "sql/migrations")
-	if err != nil {
-		panic(err) // the path is not a valid one, which it is
-	}
+	files, _ := fs.Sub(migrationFiles, "sql/migrations") // fails only for a path that is not well formed
 	return files
 }
 
-// How long things are kept where a check has no retention of its own, in days of 24 hours (SPEC D).
 const (
-	rawDays    = 7
-	hourlyDays = 30
-	dailyDays  = 365
-)
+	// How long things are kept where a check has no retention of its own, in days of 24 hours (SPEC D).
+	rawDays, hourlyDays, dailyDays = 7, 30, 365
 
-// What a batch, a run and a query may have at most.
-const (
-	maxBatch   = 5000
+	maxBatch   = 5000     // runs in a batch
 	maxID      = 200      // characters of the ID of a system or a source
 	maxMessage = 10_000   // bytes
 	maxResult  = 64 << 10 // bytes
 	maxRuns    = 500      // runs in a list
 	maxPoints  = 2000     // buckets of a series
 	expireSize = 10_000   // rows that one transaction deletes, about
+
+	// A run of this age may have its hour rolled up at the same moment: from the shortest retention of hours, less a
+	// day, to the longest of raw runs and a day, as what is older is refused. So a batch never locks more than a few
+	// days.
+	lateFrom, lateUntil = 6 * 24 * time.Hour, 31 * 24 * time.Hour
 )
 
-// why says in words why a run is refused.
+// why says in words why the database refuses a run.
 var why = map[string]string{
 	"future": "executedAt: more than 5 minutes in the future",
 	"old":    "executedAt: too old, before all that is kept of this check",
 	"late":   "executedAt: too old, before the raw runs that are kept of this check",
-	"result": "result: expected a JSON value that the database can store",
+	"result": "result: expected a JSON value that can be stored",
 }
 
-// A run of this age may have its hour rolled up at the same moment: from the shortest retention of hours, less a day, to the longest
-// of raw runs and a day, as what is older is refused. So a batch never locks more than a few days.
-const (
-	lateFrom  = 6 * 24 * time.Hour
-	lateUntil = 31 * 24 * time.Hour
-)
-
-// history implements plugins.History, and ages what it holds.
+// history implements [plugins.History], and ages what it holds.
 type history struct {
 	db  *sql.DB
 	log *slog.Logger
 
-	// The first roll-up comes between first and twice that after the start, so that replicas that start together do not all try at
-	// once; the others come every hour.
+	// The first roll-up comes between first and twice that after the start, so that servers that start together do not
+	// all try at once; the others come every hour.
 	first, every time.Duration
 
-	stored, known, refused   atomic.Int64 // runs
-	rollups, failures, moved atomic.Int64
-	daysExpired, runsExpired atomic.Int64
-	lastRollup               atomic.Int64 // Unix time, seconds
+	stored, known, refused             atomic.Int64 // runs
+	rollups, failures, moved, rolledUp atomic.Int64 // the last one is the Unix time of the last success, in seconds
 }
 
 func newHistory(db *sql.DB, log *slog.Logger) *history {
@@ -122,16 +110,18 @@ type batch struct {
 	place                                                                 []int // of each run in the list given
 	run, configuration, system, source, status, message, result, executed pq.StringArray
 	latency                                                               pq.Int32Array // -1: none
-	late                                                                  []int32       // days since 1970-01-01 that may be rolled up right now
+	late                                                                  pq.Int32Array // days since 1970-01-01 to lock
 }
 
-// Record implements [plugins.History]. A run is known by its system, source, ID and time of execution. It is refused if a field
-// is not as it must be, if it was executed more than 5 minutes in the future by the database's clock, or if it is older than
-// the raw retention of its check, when nothing could tell any more that it was counted before. What is wrong with a message is no
-// reason to lose a result: characters that cannot be stored are replaced, and what is beyond 10,000 bytes is cut off.
+// Record implements [plugins.History]. A run is known by its system, source, ID and time of execution, to the
+// microsecond. It is refused if a field is not as it must be, if it was executed more than 5 minutes in the future by
+// the database's clock, or if it is older than the raw retention of its check, when nothing could tell any more that it
+// was counted before. What is wrong with a message is no reason to lose a result: characters that cannot be stored are
+// replaced, and what is beyond 10,000 bytes is cut off.
 //
-// Other transactions that record runs of the same checks wait until tx ends. One that records more than one batch may
-// have to be repeated (SQLSTATE 40P01, see [plugins.Tx]). The counts in metrics include what is rolled back afterwards.
+// Others that record runs of the same checks wait until tx ends. A transaction that records more than one batch may
+// have to be repeated (SQLSTATE 40P01, see [plugins.Tx]). The figures in metrics include what is rolled back
+// afterwards.
 func (h *history) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (plugins.Recorded, error) {
 	if len(runs) > maxBatch {
 		return plugins.Recorded{}, plugins.Invalid("runs", "expected at most %d runs, not %d", maxBatch, len(runs))
@@ -139,7 +129,7 @@ func (h *history) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (p
 	reasons := make([]string, len(runs))
 	b := gather(runs, reasons, time.Now())
 	if len(b.late) > 0 {
-		if _, err := tx.ExecContext(ctx, recordLateSQL, pq.Int32Array(b.late)); err != nil {
+		if _, err := tx.ExecContext(ctx, recordLateSQL, b.late); err != nil {
 			return plugins.Recorded{}, fmt.Errorf("lock the days of late runs: %w", err)
 		}
 	}
@@ -166,9 +156,9 @@ func (h *history) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (p
 	return done, nil
 }
 
-// gather makes a batch of the runs that can be stored, and says of each other one why it cannot.
+// gather makes a batch of the runs that can be stored, as far as they themselves tell, and says why the others cannot.
 func gather(runs []plugins.Run, reasons []string, now time.Time) *batch {
-	b := &batch{}
+	b, none := &batch{}, int32(-1)
 	for i := range runs {
 		r := &runs[i]
 		if reasons[i] = refusal(r); reasons[i] != "" {
@@ -186,11 +176,7 @@ func gather(runs []plugins.Run, reasons []string, now time.Time) *batch {
 		b.message = append(b.message, storable(r.Message))
 		b.result = append(b.result, string(r.Result))
 		b.executed = append(b.executed, timestamp(r.ExecutedAt))
-		latency := int32(-1)
-		if r.LatencyMs != nil {
-			latency = *r.LatencyMs
-		}
-		b.latency = append(b.latency, latency)
+		b.latency = append(b.latency, *cmp.Or(r.LatencyMs, &none))
 	}
 	slices.Sort(b.late)
 	b.late = slices.Compact(b.late)
@@ -212,10 +198,8 @@ func refusal(r *plugins.Run) string {
 		return "status: expected healthy, degraded or unhealthy"
 	case r.LatencyMs != nil && *r.LatencyMs < 0:
 		return "latencyMs: expected a number of milliseconds from 0"
-	case r.ExecutedAt.UTC().Year() < 1:
-		return why["old"]
-	case r.ExecutedAt.UTC().Year() > 9999:
-		return why["future"]
+	case !dated(r.ExecutedAt):
+		return "executedAt: expected a time in the years 1 to 9999"
 	case len(r.Result) > maxResult:
 		return fmt.Sprintf("result: expected at most %d bytes", maxResult)
 	case !utf8.Valid(r.Result) || slices.Contains(r.Result, 0):
@@ -234,14 +218,7 @@ func key(s string) bool {
 // storable makes a text that the database can hold of one from anywhere.
 func storable(s string) string {
 	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-	if len(s) > maxMessage {
-		end := maxMessage
-		for !utf8.RuneStart(s[end]) {
-			end--
-		}
-		s = s[:end]
-	}
-	return s
+	return strings.ToValidUTF8(s[:min(len(s), maxMessage)], "") // without a character that was cut in two
 }
 
 // Runs implements [plugins.History].
@@ -253,7 +230,7 @@ func (h *history) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run,
 		return nil, plugins.Invalid("configurationId", "expected a UUID")
 	case q.BeforeID != "" && (q.Before.IsZero() || !uuid(q.BeforeID)):
 		return nil, plugins.Invalid("beforeId", "expected a UUID, and a time in before")
-	case !q.Before.IsZero() && !dated(q.Before):
+	case !dated(q.Before):
 		return nil, plugins.Invalid("before", "expected a time in the years 1 to 9999")
 	case q.Limit < 1 || q.Limit > maxRuns:
 		return nil, plugins.Invalid("limit", "expected a whole number from 1 to %d", maxRuns)
@@ -272,10 +249,11 @@ func (h *history) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run,
 	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit)
 }
 
-// Series implements [plugins.History]. Its buckets follow each other without a gap, also those without a run, and each is the sum of all
-// that was executed from its start to its end. Below a day they are as long as the fewest whole hours that keep to Points;
-// a day that is kept only as a day is a bucket of its own. From a day up all are as many whole days long as it takes. The range
-// is widened to whole hours, and where it begins or ends within a day that is kept only as a day, to that whole day.
+// Series implements [plugins.History]. Its buckets follow each other without a gap, also those without a run, and each
+// is the sum of all that was executed from its start to its end. Below a day they are as long as the fewest whole hours
+// that keep to Points, except that a day that is kept only as a day is a bucket of its own; else all are as many whole
+// days long as it takes. The range is widened to whole hours, and where it begins or ends in a day that is kept only as
+// a day, to that day.
 func (h *history) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.Bucket, error) {
 	q.Points = cmp.Or(q.Points, 200)
 	switch {
@@ -354,37 +332,32 @@ type RollupSummary struct {
 // errNotOurTurn says that another server holds the lock of the roll-up.
 var errNotOurTurn = errors.New("another server rolls up")
 
-// Rollup moves the hours of whole UTC days that are older at now than the hourly retention into days, deletes the days that are older
-// than the daily retention, and then the raw runs that are an hour older than theirs, in this order, in transactions of one day or
-// 10,000 rows. Only one server does it at a time. It can be ended at any moment by ctx or by a kill: what was committed stays,
-// and the next one goes on from there. After an error the summary says what was done before it.
+// Rollup moves the hours of whole UTC days that are older at now than the hourly retention into days, then deletes the
+// days older than the daily retention, then the raw runs an hour older than theirs, in transactions of one day or about
+// 10,000 rows. Only one server does it at a time. It can be ended at any moment by ctx or by a kill: what was committed
+// stays, and the next one goes on from there. With an error the summary says what was done before it.
 //
 // A now that is ahead of the clock ages the history ahead of its time: it deletes runs that Record would still know.
 func (h *history) Rollup(ctx context.Context, now time.Time) (RollupSummary, error) {
 	begun := time.Now()
 	var s RollupSummary
-	err := plugins.Invalid("now", "expected a time in the years 1 to 9999")
-	if dated(now) {
-		err = h.age(ctx, timestamp(now), &s)
-	}
-	if errors.Is(err, errNotOurTurn) {
-		s.Skipped, err = true, nil
-	}
+	err := h.age(ctx, timestamp(now), &s)
+	s.Skipped = errors.Is(err, errNotOurTurn)
 	s.DurationMs = time.Since(begun).Milliseconds()
 	h.moved.Add(s.HourlyRowsMoved)
-	h.daysExpired.Add(s.DailyRowsExpired)
-	h.runsExpired.Add(s.RunsExpired)
 	switch {
+	case s.Skipped:
+		return s, nil
 	case err != nil:
 		h.failures.Add(1)
 		return s, fmt.Errorf("roll up: %w", err)
-	case !s.Skipped:
-		h.rollups.Add(1)
-		h.lastRollup.Store(time.Now().Unix())
 	}
+	h.rollups.Add(1)
+	h.rolledUp.Store(time.Now().Unix())
 	return s, nil
 }
 
+// age does the work of Rollup and adds what it did to s.
 func (h *history) age(ctx context.Context, now string, s *RollupSummary) error {
 	logged := time.Now()
 	progress := func() {
@@ -395,7 +368,8 @@ func (h *history) age(ctx context.Context, now string, s *RollupSummary) error {
 	}
 	var days []time.Time
 	err := h.turn(ctx, func(tx *sql.Tx) (err error) {
-		days, err = list(ctx, tx, func(row *sql.Rows, day *time.Time) error { return row.Scan(day) }, rollupDaysSQL, now, hourlyDays)
+		read := func(row *sql.Rows, day *time.Time) error { return row.Scan(day) }
+		days, err = list(ctx, tx, read, rollupDaysSQL, now, hourlyDays)
 		return err
 	})
 	if err != nil {
@@ -474,34 +448,22 @@ func (h *history) run(ctx context.Context) {
 		}
 		s, err := h.Rollup(ctx, time.Now())
 		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
+		case err == nil:
+			h.log.InfoContext(ctx, "rolled up", "summary", s, "skipped", s.Skipped)
+		case ctx.Err() == nil:
 			h.log.ErrorContext(ctx, "the roll-up failed; it is tried again within the hour", "error", err)
-		case s.Skipped:
-			h.log.DebugContext(ctx, "another server rolls up")
-		default:
-			h.log.InfoContext(ctx, "rolled up", "summary", s)
 		}
 	}
 }
 
 // metrics tells one the figures of this server since its start.
 func (h *history) metrics(one func(name, kind, help string, value float64)) {
-	for _, m := range []struct {
-		name, kind, help string
-		value            *atomic.Int64
-	}{
-		{"runs_stored_total", "counter", "Runs of checks recorded.", &h.stored},
-		{"runs_known_total", "counter", "Runs that were sent again and not counted again.", &h.known},
-		{"runs_refused_total", "counter", "Runs that could not be recorded.", &h.refused},
-		{"rollups_total", "counter", "Roll-ups that came to their end.", &h.rollups},
-		{"rollup_failures_total", "counter", "Roll-ups that failed.", &h.failures},
-		{"rollup_hourly_rows_total", "counter", "Hourly rows moved into days.", &h.moved},
-		{"daily_rows_expired_total", "counter", "Daily rows deleted for their age.", &h.daysExpired},
-		{"runs_expired_total", "counter", "Raw runs deleted for their age.", &h.runsExpired},
-		{"rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, as Unix time; 0: none since the start.", &h.lastRollup},
-	} {
-		one(m.name, m.kind, m.help, float64(m.value.Load()))
-	}
+	counter := func(name, help string, n *atomic.Int64) { one(name, "counter", help, float64(n.Load())) }
+	counter("runs_stored_total", "Runs of checks that were recorded.", &h.stored)
+	counter("runs_known_total", "Runs that were sent again and not counted again.", &h.known)
+	counter("runs_refused_total", "Runs that could not be recorded.", &h.refused)
+	counter("rollups_total", "Roll-ups that came to their end.", &h.rollups)
+	counter("rollup_failures_total", "Roll-ups that failed.", &h.failures)
+	counter("rollup_hourly_rows_total", "Hourly rows moved into days.", &h.moved)
+	one("rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, Unix time.", float64(h.rolledUp.Load()))
 }

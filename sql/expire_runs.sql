@@ -1,7 +1,8 @@
--- Deletes raw runs older than the raw retention of their check, the oldest first, and returns how many and the time to go on from: about
+-- Deletes raw runs older than the raw retention of their check, the oldest first, and returns how many and the time to
+-- go on from: about
 -- $3 of the checks with the default retention, and of each of ten that have one of their own a tenth of that. None is left
--- once it returns 0. They go an hour after Record has stopped to accept runs as old as they are, so that no repeat of a run can be
--- accepted when nothing tells any more that it is one.
+-- once it returns 0. They go an hour after Record has stopped to accept runs as old as they are, so that no repeat of a
+-- run can be accepted when nothing tells any more that it is one.
 -- $1 now, $2 the time an earlier batch ended at, or '-infinity', $4 the default retention of raw runs, in days
 --
 -- It works as expire_days.sql does, by ranges of time, which holds for tables that are partitioned by time too.

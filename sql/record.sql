@@ -1,15 +1,18 @@
--- Stores a batch of runs and adds each one that is new to its hour. Returns how many were stored, the places in the batch, from
--- 1, of those that are refused, and why each.
+-- Stores a batch of runs and adds each one that is new to its hour. Returns how many were stored, the places in the
+-- batch, from 1, of those that are refused, and why each.
 -- $1 run, $2 configuration, $3 system, $4 source, $5 status, $6 latency or -1, $7 message, $8 result or '', $9 executed at;
 -- $10 and $11 the default retention of raw runs and of days, in days
 --
--- A run is known by its key; what is sent twice, in one batch or in two, is counted once. So a run whose raw row may be gone already is
--- refused: nothing could tell that it was counted before. Whoever can prove that it was not would add it to fresh, without a raw row.
--- Rows are written in the order of their keys, so that two batches at most wait for each other and do not deadlock.
+-- A run is known by its key; what is sent twice, in one batch or in two, is counted once. So a run whose raw row may be
+-- gone already is refused: nothing could tell that it was counted before. Whoever can prove that it was not would add
+-- it to fresh, without a raw row. Rows are written in the order of their keys, so that two batches at most wait for
+-- each other and do not deadlock.
 with sent as materialized (
-  select u.n, u.run_id, u.configuration_id, u.system_id, u.source_id, u.status, nullif(u.latency_ms, -1) as latency_ms, u.message,
-    u.executed_at, case when u.result <> '' then checkstack.json_or_null(u.result) end as result, u.result <> '' as has_result
-  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::text[], $9::timestamptz[])
+  select u.n, u.run_id, u.configuration_id, u.system_id, u.source_id, u.status,
+    nullif(u.latency_ms, -1) as latency_ms, u.message, u.executed_at,
+    case when u.result <> '' then checkstack.json_or_null(u.result) end as result, u.result <> '' as has_result
+  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::integer[], $7::text[], $8::text[],
+    $9::timestamptz[])
     with ordinality as u(run_id, configuration_id, system_id, source_id, status, latency_ms, message, result, executed_at, n)
 ), batch as materialized (
   select u.*,
@@ -20,8 +23,8 @@ with sent as materialized (
   from sent u
   left join checkstack.health_check_retention o on o.system_id = u.system_id and o.configuration_id = u.configuration_id
 ), fresh as (
-  insert into checkstack.health_check_runs (system_id, source_id, run_id, executed_at, configuration_id, status, latency_ms, message,
-    result, received_at)
+  insert into checkstack.health_check_runs (system_id, source_id, run_id, executed_at, configuration_id, status,
+    latency_ms, message, result, received_at)
   select system_id, source_id, run_id, executed_at, configuration_id, status, latency_ms, message, result, statement_timestamp()
   from batch
   where refused is null
@@ -48,8 +51,8 @@ with sent as materialized (
   insert into checkstack.health_check_aggregates as a (system_id, configuration_id, bucket_size, bucket_start, source_id,
     run_count, healthy_count, degraded_count, unhealthy_count, latency_count, latency_sum_ms, min_latency_ms, max_latency_ms,
     p95_latency_ms, latency_hist_idx, latency_hist_cnt, latency_hist_v)
-  select system_id, configuration_id, 'hourly', hour, source_id, runs, healthy, degraded, unhealthy, latencies, latency_sum, lo, hi,
-    case when lo = hi then lo else checkstack.hist_p95(idx, cnt, latencies, lo, hi) end, idx, cnt, 1
+  select system_id, configuration_id, 'hourly', hour, source_id, runs, healthy, degraded, unhealthy,
+    latencies, latency_sum, lo, hi, case when lo = hi then lo else checkstack.hist_p95(idx, cnt, latencies, lo, hi) end, idx, cnt, 1
   from added
   order by system_id, configuration_id, hour, source_id
   on conflict (system_id, configuration_id, bucket_size, bucket_start, source_id) do update set
@@ -64,7 +67,8 @@ with sent as materialized (
     (latency_hist_idx, latency_hist_cnt, latency_hist_v, p95_latency_ms) = (
       select m.idx, m.cnt, m.v, m.p95 from checkstack.hist_merge(
         a.latency_hist_idx, a.latency_hist_cnt, a.latency_hist_v, a.latency_count, a.p95_latency_ms,
-        excluded.latency_hist_idx, excluded.latency_hist_cnt, excluded.latency_hist_v, excluded.latency_count, excluded.p95_latency_ms,
+        excluded.latency_hist_idx, excluded.latency_hist_cnt, excluded.latency_hist_v, excluded.latency_count,
+        excluded.p95_latency_ms,
         least(a.min_latency_ms, excluded.min_latency_ms), greatest(a.max_latency_ms, excluded.max_latency_ms)) m)
 )
 select (select count(*) from fresh), array_agg(n order by n), array_agg(refused order by n) from batch where refused is not null

@@ -1,9 +1,10 @@
--- Moves one UTC day of hourly rows into daily rows, except those of checks whose hours are kept longer, and returns how many hourly
--- rows were moved and how many daily rows were made and how many added to.
+-- Moves one UTC day of hourly rows into daily rows, except those of checks whose hours are kept longer, and returns how
+-- many hourly rows were moved and how many daily rows were made and how many added to.
 -- $1 the start of the day, $2 now, $3 the default retention of hours, in days
 --
--- It is one statement so that every row is deleted and added exactly once, whatever else runs and whenever it is killed. Only the
--- server whose turn it is makes daily rows, so the ones to add to are those that are there when it begins.
+-- It is one statement so that every row is deleted and added exactly once, whatever else runs and whenever it is
+-- killed. Only the server whose turn it is makes daily rows, so the ones to add to are those that are there when it
+-- begins.
 with moved as (
   delete from checkstack.health_check_aggregates a
   where a.bucket_size = 'hourly' and a.bucket_start >= $1 and a.bucket_start < $1::timestamptz + interval '24 hours'
@@ -15,9 +16,11 @@ with moved as (
         else $1::timestamptz + interval '24 hours' <= $2::timestamptz - $3::integer * interval '24 hours' end
   returning a.*
 ), day as (
-  select system_id, configuration_id, source_id, count(*) as hours, sum(run_count)::bigint as runs, sum(healthy_count)::bigint as healthy,
+  select system_id, configuration_id, source_id, count(*) as hours, sum(run_count)::bigint as runs,
+    sum(healthy_count)::bigint as healthy,
     sum(degraded_count)::bigint as degraded, sum(unhealthy_count)::bigint as unhealthy, sum(latency_count)::bigint as latencies,
-    sum(latency_sum_ms)::bigint as latency_sum, min(min_latency_ms) as lo, max(max_latency_ms) as hi, max(p95_latency_ms) as p95,
+    sum(latency_sum_ms)::bigint as latency_sum, min(min_latency_ms) as lo, max(max_latency_ms) as hi,
+    max(p95_latency_ms) as p95,
     coalesce(bool_and(coalesce(latency_hist_v, 0) = 1) filter (where latency_count > 0), true) as known,
     checkstack.hist_idxs(latency_hist_idx) as idxs, checkstack.hist_cnts(latency_hist_cnt) as cnts
   from moved
@@ -47,10 +50,12 @@ with moved as (
     (latency_hist_idx, latency_hist_cnt, latency_hist_v, p95_latency_ms) = (
       select m.idx, m.cnt, m.v, m.p95 from checkstack.hist_merge(
         a.latency_hist_idx, a.latency_hist_cnt, a.latency_hist_v, a.latency_count, a.p95_latency_ms,
-        excluded.latency_hist_idx, excluded.latency_hist_cnt, excluded.latency_hist_v, excluded.latency_count, excluded.p95_latency_ms,
+        excluded.latency_hist_idx, excluded.latency_hist_cnt, excluded.latency_hist_v, excluded.latency_count,
+        excluded.p95_latency_ms,
         least(a.min_latency_ms, excluded.min_latency_ms), greatest(a.max_latency_ms, excluded.max_latency_ms)) m)
 )
-select coalesce(sum(d.hours), 0)::bigint as moved, count(*) filter (where not d.there) as inserted, count(*) filter (where d.there) as merged
+select coalesce(sum(d.hours), 0)::bigint as moved, count(*) filter (where not d.there) as inserted,
+  count(*) filter (where d.there) as merged
 from (
   select day.hours, exists (
     select from checkstack.health_check_aggregates a

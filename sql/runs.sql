@@ -1,5 +1,5 @@
--- Lists the newest runs of one check, or of all checks of a system: of each check by its index only as many as are asked for, so
--- that the cost does not grow with the history.
+-- Lists the newest runs of one check, or of all checks of a system: of each check by its index only as many as are
+-- asked for, so that the cost does not grow with the history.
 -- $1 system, $2 configuration or null, $3 and $4 the run before which to begin, by time and ID, $5 how many
 with recursive checks (configuration_id) as (
   select coalesce($2::uuid, (select r.configuration_id from checkstack.health_check_runs r

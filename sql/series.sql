@@ -1,9 +1,10 @@
 -- Reads the history of one check as at most $5 buckets that follow each other without a gap, also those without a run.
 -- $1 system, $2 configuration, $3 and $4 the range
 --
--- All of a day's rows, whatever their size, are in the bucket the day begins in, so that nothing is read twice or left out when hours become
--- days. Therefore the range is widened to whole hours, and to whole days where it reaches days that are kept as days only.
--- Buckets are as many whole hours long as it takes, below a day, with a bucket for each day that is kept as one; else whole days.
+-- All of a day's rows, whatever their size, are in the bucket the day begins in, so that nothing is read twice or left
+-- out when hours become days. Therefore the range is widened to whole hours, and to whole days where it reaches days
+-- that are kept as days only. Buckets are as many whole hours long as it takes, below a day, with a bucket for each day
+-- that is kept as one; else whole days.
 with hours as (
   select pg_catalog.date_trunc('hour', $3::timestamptz, 'UTC') as lo,
     pg_catalog.date_trunc('hour', $4::timestamptz + interval '1 hour' - interval '1 microsecond', 'UTC') as hi
@@ -22,14 +23,17 @@ with hours as (
   from newest
 ), size as (
   select s.*, extract(epoch from s.split - s.lo) / 86400 as days, extract(epoch from s.hi - s.split) / 3600 as hours,
-    ceil(ceil(extract(epoch from s.hi - s.lo) / 86400) / $5::integer)::integer as coarse -- the length in days if a day is not enough
+    ceil(ceil(extract(epoch from s.hi - s.lo) / 86400) / $5::integer)::integer as coarse -- in days
   from span s
 ), shape as materialized (
   select s.lo, case when f.n is null then s.lo else s.split end as split, s.hi,
     coalesce(f.n, 24 * s.coarse) * interval '1 hour' as width
   from size s
   left join lateral (
-    select n from pg_catalog.generate_series(1, 23) as u(n) where s.days + ceil(s.hours / n) <= $5::integer order by n limit 1) f on true
+    select n from pg_catalog.generate_series(1, 23) as u(n)
+    where s.days + ceil(s.hours / n) <= $5::integer
+    order by n
+    limit 1) f on true
 ), bucket as (
   select b.start, b.start + interval '24 hours' as finish
   from shape s
@@ -46,7 +50,8 @@ with hours as (
     and a.bucket_size in ('hourly', 'daily') and a.bucket_start >= s.lo and a.bucket_start < s.hi
 ), total as (
   select start, sum(run_count)::bigint as runs, sum(healthy_count)::bigint as healthy, sum(degraded_count)::bigint as degraded,
-    sum(unhealthy_count)::bigint as unhealthy, sum(latency_count)::bigint as latencies, sum(latency_sum_ms)::bigint as latency_sum,
+    sum(unhealthy_count)::bigint as unhealthy, sum(latency_count)::bigint as latencies,
+    sum(latency_sum_ms)::bigint as latency_sum,
     min(min_latency_ms) as lo, max(max_latency_ms) as hi, max(p95_latency_ms) as p95,
     coalesce(bool_and(coalesce(latency_hist_v, 0) = 1) filter (where latency_count > 0), true) as known
   from part
