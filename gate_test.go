@@ -576,7 +576,7 @@ func TestAccessIsAskedForBeforeTheHandler(t *testing.T) {
 	var undeclared plugins.Access
 	rm.Handle("GET /undeclared", undeclared, whoami)
 
-	const anonymous = `{"error":"Unauthorized","message":"this needs a token: Authorization: Bearer \u003ctoken\u003e"}`
+	const anonymous = `{"error":"Unauthorized","message":"this needs a token: Authorization: Bearer <token>"}`
 	expect(t, h.do("GET", "/api/x/viewer"), 401, anonymous, "WWW-Authenticate", `Bearer realm="checkstack"`) // nobody can tell who calls
 	h.plugin("auth").Identify(func(r *http.Request) (*plugins.Principal, error) {
 		switch r.Header.Get("Authorization") {
@@ -785,7 +785,7 @@ func TestAssetsAndPagesAreFoundInTheOrderOfTheSpecification(t *testing.T) {
 	if err := rm.Assets(fstest.MapFS{"own.js": {Data: []byte("the plugin's")}, "more.js": {Data: []byte("more")}, "dir/a.js": {Data: []byte("a")}}); err != nil {
 		t.Fatal(err)
 	}
-	const missing = `{"error":"Not found","message":"no such file"}`
+	const missing = `{"error":"Not Found","message":"no such file"}`
 	for path, want := range map[string]string{
 		"/assets/app.js":             "200 app",
 		"/assets/plugins/x/own.js":   "200 the frontend's",
@@ -802,15 +802,15 @@ func TestAssetsAndPagesAreFoundInTheOrderOfTheSpecification(t *testing.T) {
 		"/vendor/none.js":            "404 " + missing,
 		"/":                          "200 <html>the page",
 		"/systems/7":                 "200 <html>the page",
-		"/api":                       `404 {"error":"Not found","message":"no such page"}`,
-		"/api/":                      `404 {"error":"Not found","message":"no such page"}`,
+		"/api":                       `404 {"error":"Not Found","message":"no such page"}`,
+		"/api/":                      `404 {"error":"Not Found","message":"no such page"}`,
 	} {
 		w := h.do("GET", path, "Accept", "text/html,*/*")
 		if got := fmt.Sprint(w.Code, " ", w.Body); got != want {
 			t.Errorf("%s: %s, want %s", path, got, want)
 		}
 	}
-	expect(t, h.do("GET", "/systems/7", "Accept", "application/json"), 404, `{"error":"Not found","message":"no such page"}`)
+	expect(t, h.do("GET", "/systems/7", "Accept", "application/json"), 404, `{"error":"Not Found","message":"no such page"}`)
 	expect(t, h.do("POST", "/systems/7", "Accept", "text/html"), 405, `{"error":"Method Not Allowed","message":"POST /systems/7 is not served here"}`, "Allow", "GET, HEAD")
 	h = newHouse(t, 0, 10)
 	h.gate.open()

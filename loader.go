@@ -110,7 +110,11 @@ func (l *loader) step(ctx context.Context, phase, plugin string, f func(context.
 		}
 		return &bootError{phase, plugin, err}
 	}
-	l.log.Info("boot step done", "phase", phase, "plugin", plugin, "took", took)
+	level := slog.LevelInfo
+	if phase == "construct" {
+		level = slog.LevelDebug // a few microseconds each
+	}
+	l.log.Log(ctx, level, "boot step done", "phase", phase, "plugin", plugin, "took", took)
 	return nil
 }
 

@@ -45,8 +45,10 @@ func main() {
 	go func() {
 		<-signals
 		stop()
-		<-signals // the second one does not wait for anything
-		os.Exit(1)
+		for first := time.Now(); time.Since(first) < 200*time.Millisecond; { // some send it to the process and to its group
+			<-signals
+		}
+		os.Exit(1) // the second one does not wait for anything
 	}()
 	os.Exit(run(ctx, os.Args[1:], process{os.Getenv, os.Stdin, os.Stdout, os.Stderr, gen.Plugins}))
 }
@@ -122,9 +124,9 @@ func parse(command string, args []string, p process) (*config, error) {
 	fs.SetOutput(io.Discard)
 	duration := func(v *time.Duration, name string, def, low, high time.Duration, usage string) {
 		*v = def
-		fs.Func(name, fmt.Sprintf("%s, a `duration` from %v to %v (default %v)", usage, low, high, def), func(s string) (err error) {
+		fs.Func(name, fmt.Sprintf("%s, a `duration` from %s to %s (default %s)", usage, short(low), short(high), short(def)), func(s string) (err error) {
 			if *v, err = time.ParseDuration(s); err != nil || *v < low || *v > high {
-				return fmt.Errorf("expected a duration from %v to %v", low, high)
+				return fmt.Errorf("expected a duration from %s to %s", short(low), short(high))
 			}
 			return nil
 		})
@@ -138,7 +140,7 @@ func parse(command string, args []string, p process) (*config, error) {
 			return nil
 		})
 	}
-	fs.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error")
+	fs.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error (default info)")
 	fs.Func("log-format", "`format` of the log: text or json (default text on a terminal, else json)", func(s string) error {
 		if c.logFormat = s; s != "text" && s != "json" {
 			return errors.New("expected text or json")
@@ -168,7 +170,7 @@ func parse(command string, args []string, p process) (*config, error) {
 		duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
 		duration(&c.readyCache, "ready-cache", time.Second, 0, time.Minute, "how long the result of the readiness probes is reused")
 		number(&c.gateQueue, "gate-queue", 1024, 0, 1_000_000, "most requests that wait for the boot")
-		duration(&c.drain, "drain", c.drain, 0, time.Hour, "how long requests are still served after SIGTERM; 0 if standard input is a terminal")
+		duration(&c.drain, "drain", c.drain, 0, time.Hour, "how long requests are still served after SIGTERM, none by default if standard input is a terminal")
 		duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
 		fs.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
 	case "rollup":
@@ -196,6 +198,17 @@ func parse(command string, args []string, p process) (*config, error) {
 	return c, err
 }
 
+// short writes a duration without the units that are zero: 1h, not 1h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
+}
+
 // twin is the environment variable that says the same as a flag.
 func twin(name string) string {
 	return "CHECKSTACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
@@ -208,7 +221,7 @@ func usage(w io.Writer, fs *flag.FlagSet) {
 		if f.DefValue != "" && !strings.Contains(text, "(default") {
 			text += " (default " + f.DefValue + ")"
 		}
-		fmt.Fprintf(w, "  -%s %s\n    \t%s\n    \t%s\n", f.Name, arg, text, twin(f.Name))
+		fmt.Fprintf(w, "  %s\n    \t%s\n    \t%s\n", strings.TrimSpace("-"+f.Name+" "+arg), text, twin(f.Name))
 	})
 	fmt.Fprint(w, "\nFrom the environment only, because they are secret:\n"+
 		"  DATABASE_URL\n    \tthe PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)\n"+

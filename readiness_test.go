@@ -123,7 +123,7 @@ func TestEveryKindOfProbeIsReportedInTheOrderOfRegistration(t *testing.T) {
 		expect(t, h.do("GET", "/.checkstack/ready/errs"), 503, `{"ready":false,"checks":[`+entries[5]+`]}`, "Retry-After", "1")
 		expect(t, h.do("GET", "/.checkstack/ready/says%20no"), 200, `{"ready":true,"checks":[`+entries[7]+`]}`, "Retry-After", "")
 		expect(t, h.do("GET", "/.checkstack/ready/fine?verbose"), 200, "[+]fine ok\nready\n")
-		expect(t, h.do("GET", "/.checkstack/ready/none"), 404, `{"error":"Not found","message":"no such probe"}`)
+		expect(t, h.do("GET", "/.checkstack/ready/none"), 404, `{"error":"Not Found","message":"no such probe"}`)
 	})
 }
 

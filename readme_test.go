@@ -315,7 +315,7 @@ func flags(t *testing.T, command string) (rows []string) {
 	if code := run(t.Context(), []string{command, "-h"}, process{none, nil, &help, io.Discard, nil}); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	entry := regexp.MustCompile(`(?m)^  -([a-z-]+) .*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
+	entry := regexp.MustCompile(`(?m)^  -([a-z-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
 	for _, m := range entry.FindAllStringSubmatch(help.String(), -1) {
 		def := m[3]
 		if def != "" && !strings.Contains(def, " ") {

@@ -38,7 +38,7 @@ func Invalid(field, format string, args ...any) error {
 
 // NotFound is the error for a thing that does not exist, such as "system".
 func NotFound(what string) error {
-	return &Error{Status: http.StatusNotFound, Title: "Not found", Message: "no such " + what}
+	return &Error{Status: http.StatusNotFound, Message: "no such " + what}
 }
 
 // SQLState returns the SQLSTATE of the database error in err's chain, or "" if there is none.

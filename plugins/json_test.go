@@ -198,7 +198,7 @@ func TestAnErrorOfTheHandlerIsAnsweredWithNothingElse(t *testing.T) {
 		return plugins.Created[string]{Location: "/nowhere", Value: "x"}, plugins.NotFound("order")
 	}))
 	w, body := send("", "")
-	if w.StatusCode != 404 || body != `{"error":"Not found","message":"no such order"}` || w.Header.Get("Location") != "" {
+	if w.StatusCode != 404 || body != `{"error":"Not Found","message":"no such order"}` || w.Header.Get("Location") != "" {
 		t.Errorf("got %d %s with %v", w.StatusCode, body, w.Header)
 	}
 }

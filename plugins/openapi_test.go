@@ -68,9 +68,10 @@ type (
 		} `json:"inline"`
 		Maybe    *apiPart `json:"maybe"`
 		Untagged uint
-		Dash     int `json:"-,"`
-		Hidden   int `json:"-"`
-		private  int
+		//lint:ignore SA5008 a field that is called "-" is what is tested
+		Dash    int `json:"-,"`
+		Hidden  int `json:"-"`
+		private int
 	}
 
 	apiMatch struct{ From, To int }

@@ -2,6 +2,7 @@ package plugins
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"net"
 	"net/http"
@@ -95,7 +96,7 @@ func (w *Response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // WriteJSON answers with v as JSON. A value that cannot be encoded is answered with 500.
 func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
-	body, err := json.Marshal(v)
+	body, err := encode(v)
 	if err != nil {
 		WriteError(w, r, err)
 		return
@@ -103,8 +104,19 @@ func WriteJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
 	writeBody(w, status, body)
 }
 
+// encode writes <, > and & as they are: nothing takes the API's answers for HTML, which they say they are not.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
 func writeErrorBody(w http.ResponseWriter, e Error) {
-	body, _ := json.Marshal(struct { // strings only: it cannot fail
+	body, _ := encode(struct { // strings only: it cannot fail
 		Error   string `json:"error"`
 		Message string `json:"message"`
 		Field   string `json:"field,omitempty"`

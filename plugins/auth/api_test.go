@@ -18,10 +18,10 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 const (
 	tokens    = "/api/auth/tokens"
-	noToken   = `{"error":"Unauthorized","message":"this needs a token: Authorization: Bearer \u003ctoken\u003e"}`
-	badToken  = `{"error":"Unauthorized","message":"the Authorization header holds no valid token; expected: Bearer \u003ctoken\u003e"}`
+	noToken   = `{"error":"Unauthorized","message":"this needs a token: Authorization: Bearer <token>"}`
+	badToken  = `{"error":"Unauthorized","message":"the Authorization header holds no valid token; expected: Bearer <token>"}`
 	lastAdmin = `{"error":"Last admin","message":"this is the last admin token that never expires; make another one first"}`
-	noSuch    = `{"error":"Not found","message":"no such token"}`
+	noSuch    = `{"error":"Not Found","message":"no such token"}`
 )
 
 type token struct {

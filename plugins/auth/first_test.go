@@ -165,7 +165,7 @@ func TestCrashLeavesNoAdminTokenThatNobodyKnows(t *testing.T) {
 	}
 	exec(`drop trigger stop on auth.tokens`)
 
-	if log, err = boot(t, db, dir, ""); err != nil {
+	if _, err = boot(t, db, dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	later, readErr := os.ReadFile(filepath.Join(dir, "admin-token"))

@@ -89,8 +89,8 @@ func life(t *testing.T, s *servertest.Server, kind, path string) {
 		t.Errorf("replaced: %s", res.Body)
 	}
 	s.Do(t, "DELETE", path+"/"+e.ID, editor, nil).Is(t, 204, "")
-	s.Do(t, "DELETE", path+"/"+e.ID, editor, nil).Is(t, 404, `{"error":"Not found","message":"no such `+kind+`"}`)
-	s.Do(t, "GET", path+"/"+e.ID, "", nil).Is(t, 404, `{"error":"Not found","message":"no such `+kind+`"}`)
+	s.Do(t, "DELETE", path+"/"+e.ID, editor, nil).Is(t, 404, `{"error":"Not Found","message":"no such `+kind+`"}`)
+	s.Do(t, "GET", path+"/"+e.ID, "", nil).Is(t, 404, `{"error":"Not Found","message":"no such `+kind+`"}`)
 }
 
 func invalid(t *testing.T, s *servertest.Server, kind, path string) {
@@ -163,7 +163,7 @@ func invalid(t *testing.T, s *servertest.Server, kind, path string) {
 func unknown(t *testing.T, s *servertest.Server, kind, path string) {
 	editor := s.Token(t, "editor")
 	for _, id := range []string{plugins.NewID(), "x", "%00", "a%2Fb", "00000000-0000-0000-0000-00000000000g"} {
-		body := `{"error":"Not found","message":"no such ` + kind + `"}`
+		body := `{"error":"Not Found","message":"no such ` + kind + `"}`
 		s.Do(t, "GET", path+"/"+id, "", nil).Is(t, 404, body)
 		s.Do(t, "PUT", path+"/"+id, editor, `{"name":"x","description":"","metadata":{}}`).Is(t, 404, body)
 		s.Do(t, "DELETE", path+"/"+id, editor, nil).Is(t, 404, body)
@@ -335,13 +335,13 @@ func membership(t *testing.T, s *servertest.Server, editor string) {
 	remove(a.Value.ID).Is(t, 204, "")
 	members(b.Value.ID)
 	for _, f := range []func(string) servertest.Response{put, remove} {
-		f(plugins.NewID()).Is(t, 404, `{"error":"Not found","message":"no such system"}`)
-		f("x").Is(t, 404, `{"error":"Not found","message":"no such system"}`)
+		f(plugins.NewID()).Is(t, 404, `{"error":"Not Found","message":"no such system"}`)
+		f("x").Is(t, 404, `{"error":"Not Found","message":"no such system"}`)
 	}
 	for _, method := range []string{"PUT", "DELETE"} {
 		for _, id := range []string{plugins.NewID(), "x"} {
 			s.Do(t, method, "/api/catalog/groups/"+id+"/systems/"+a.Value.ID, editor, nil).
-				Is(t, 404, `{"error":"Not found","message":"no such group"}`)
+				Is(t, 404, `{"error":"Not Found","message":"no such group"}`)
 		}
 		s.Do(t, method, group.Location+"/systems/"+a.Value.ID, "", nil).Has(t, 401)
 		s.Do(t, method, group.Location+"/systems/"+a.Value.ID, s.Token(t, "viewer"), nil).Has(t, 403)
@@ -410,7 +410,7 @@ func targets(t *testing.T, s *servertest.Server, editor string) {
 	for _, kind := range []string{"system", "group"} {
 		for _, id := range []string{plugins.NewID(), "x"} {
 			s.Do(t, "GET", "/api/notification/targets/catalog."+kind+"/resources/"+id, editor, nil).
-				Is(t, 404, `{"error":"Not found","message":"no such `+kind+`"}`)
+				Is(t, 404, `{"error":"Not Found","message":"no such `+kind+`"}`)
 		}
 		entries := servertest.Decode[plugins.List[entry]](t, s.Do(t, "GET", "/api/catalog/"+kind+"s?limit=500", "", nil), 200)
 		resources := servertest.Decode[plugins.List[struct{ Type, ID, Name string }]](t,

@@ -237,10 +237,10 @@ func unknown(t *testing.T, s *servertest.Server) {
 					body = input("Nothing", "http://example.org", 60)
 				}
 			}
-			s.Do(t, test.method, base+test.path, admin, body).Is(t, 404, `{"error":"Not found","message":"no such `+test.what+`"}`)
+			s.Do(t, test.method, base+test.path, admin, body).Is(t, 404, `{"error":"Not Found","message":"no such `+test.what+`"}`)
 		}
 	}
-	const notAssigned = `{"error":"Not found","message":"no such assignment"}`
+	const notAssigned = `{"error":"Not Found","message":"no such assignment"}`
 	s.Do(t, "DELETE", base+"/systems/"+sys+"/checks/"+c.ID, admin, nil).Is(t, 404, notAssigned)
 	s.Do(t, "POST", base+"/configurations/"+c.ID+"/run?systemId="+sys, admin, nil).Is(t, 404, notAssigned)
 }

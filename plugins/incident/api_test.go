@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 const (
 	incidents = "/api/incident/incidents"
-	noSuch    = `{"error":"Not found","message":"no such incident"}`
+	noSuch    = `{"error":"Not Found","message":"no such incident"}`
 	resolved  = `{"error":"Already resolved","message":"the incident is resolved; open another one"}`
 )
 
@@ -284,7 +284,7 @@ func unknown(t *testing.T, s *servertest.Server) {
 	}
 	path := open(t, s, "Known")
 	for _, number := range []string{"0", "2", "-1", "x", "99999999999999999999"} {
-		s.Do(t, "GET", path+"/timeline/"+number, "", nil).Is(t, 404, `{"error":"Not found","message":"no such entry"}`)
+		s.Do(t, "GET", path+"/timeline/"+number, "", nil).Is(t, 404, `{"error":"Not Found","message":"no such entry"}`)
 	}
 }
 

@@ -39,7 +39,7 @@ func TestAPI(t *testing.T) {
 	t.Run("there are no resources of a target that is unknown, or whose owner does not run: 404", func(t *testing.T) {
 		for _, typ := range []string{"sky.planet", "sky.comet", "%00", "a%2Fb"} {
 			for _, path := range []string{"/resources", "/resources/4"} {
-				s.Do(t, "GET", "/api/notification/targets/"+typ+path, viewer, nil).Is(t, 404, `{"error":"Not found","message":"no such target"}`)
+				s.Do(t, "GET", "/api/notification/targets/"+typ+path, viewer, nil).Is(t, 404, `{"error":"Not Found","message":"no such target"}`)
 			}
 		}
 	})

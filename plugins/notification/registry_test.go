@@ -84,12 +84,12 @@ func TestRegistrationEndsWithItsOwner(t *testing.T) {
 		if r, err := n.Resource(t.Context(), planet.Type, "4"); err != nil || r.Name != "Mars" {
 			t.Errorf("Resource: %+v, %v", r, err)
 		}
-		if _, err := n.Resource(t.Context(), planet.Type, "5"); err == nil || err.Error() != "Not found: no such planet" {
+		if _, err := n.Resource(t.Context(), planet.Type, "5"); err == nil || err.Error() != "Not Found: no such planet" {
 			t.Errorf("a resource that its owner does not know: %v", err)
 		}
 		closeNews()
 		closeSky()
-		if _, err := n.Resource(t.Context(), planet.Type, "4"); err == nil || err.Error() != "Not found: no such target" {
+		if _, err := n.Resource(t.Context(), planet.Type, "4"); err == nil || err.Error() != "Not Found: no such target" {
 			t.Errorf("after its owner was closed: %v", err)
 		}
 		other, closeOther := plugin(t, "other")
