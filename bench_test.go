@@ -43,7 +43,7 @@ func pattern(i int) string { return fmt.Sprintf("GET /api/x/kind%d/{id}/part", i
 func quiet(b *testing.B) *house {
 	h := newHouse(b, 0, 10)
 	off := slog.New(slog.DiscardHandler)
-	h.door.log, h.gate.log, h.ready.log = off, off, off
+	h.door.log, h.ready.log = off, off
 	h.gate.open()
 	return h
 }

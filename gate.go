@@ -34,7 +34,6 @@ import (
 
 // gate is the server's http.Handler below the request log.
 type gate struct {
-	log   *slog.Logger
 	wait  time.Duration // how long a request waits for the boot
 	queue int64         // how many may wait at once
 
@@ -60,12 +59,8 @@ type identifier struct {
 	find  func(*http.Request) (*plugins.Principal, error)
 }
 
-func newGate(log *slog.Logger, wait time.Duration, queue int) *gate {
-	g := &gate{
-		log: log, wait: wait, queue: int64(queue),
-		decided: make(chan struct{}),
-		rooms:   make(map[string]*room),
-	}
+func newGate(wait time.Duration, queue int) *gate {
+	g := &gate{wait: wait, queue: int64(queue), decided: make(chan struct{}), rooms: make(map[string]*room)}
 	g.platform, g.static = newRoom(nil, ""), newRoom(g, "")
 	return g
 }

@@ -36,7 +36,7 @@ func newHouse(t testing.TB, wait time.Duration, queue int, web ...fs.FS) *house 
 	h := &house{log: new(safeBuffer)}
 	log := slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &server{log: log}
-	s.gate, s.ready = newGate(log, wait, queue), newReadiness(log, time.Second)
+	s.gate, s.ready = newGate(wait, queue), newReadiness(log, time.Second)
 	if len(web) > 0 {
 		s.gate.web = web[0]
 	}

@@ -62,8 +62,8 @@ type loader struct {
 	log   *slog.Logger
 	gate  *gate
 	ready *readiness
-	host  func(id string) *plugins.Host // what is the same for all: pool, history, addresses
-	fatal func(error)                   // told when a plugin's background work has panicked
+	host  func() *plugins.Host // what is the same for all: pool, history, addresses
+	fatal func(error)          // told when a plugin's background work has panicked
 
 	mu      sync.Mutex
 	plugins []*plugin // each after those it requires
@@ -160,7 +160,7 @@ func (l *loader) start(ctx context.Context, table []plugins.Entry) ([]*plugin, e
 	}
 	if len(sets) > 0 {
 		err := l.step(ctx, "migrate", "", func(ctx context.Context) error {
-			return postgres.Migrate(ctx, l.host("").DB, l.log, sets...)
+			return postgres.Migrate(ctx, l.host().DB, l.log, sets...)
 		})
 		if err != nil {
 			return added, err
@@ -220,7 +220,7 @@ func (l *loader) construct(ctx context.Context, table []plugins.Entry) ([]*plugi
 	}
 	for _, p := range added {
 		e := entries[p.id]
-		host := l.host(p.id)
+		host := l.host()
 		host.ID, host.Log = p.id, l.log.With("plugin", p.id)
 		host.Routes, host.Callers, host.Readiness = p.room, p.room, prober{l.ready, p.id}
 		p.lease = plugins.Lend(ctx, host, l.fatal)

@@ -78,7 +78,7 @@ func entry(ev *events, hook func(*recorder, context.Context, string) error, id s
 func newLoader(t testing.TB) (*house, *loader) {
 	h := newHouse(t, 0, 10)
 	l := &loader{log: slog.New(slog.NewTextHandler(h.log, nil)), gate: h.gate, ready: h.ready,
-		host: func(string) *plugins.Host { return &plugins.Host{} }, fatal: func(err error) { t.Error(err) }}
+		host: func() *plugins.Host { return &plugins.Host{} }, fatal: func(err error) { t.Error(err) }}
 	return h, l
 }
 

@@ -14,11 +14,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -105,7 +105,7 @@ type config struct {
 
 	listen      string
 	baseURL     string
-	web         string
+	web         fs.FS
 	bootTimeout time.Duration
 	readyWait   time.Duration
 	readyCache  time.Duration
@@ -120,11 +120,11 @@ type config struct {
 // parse reads the flags of a command. Each has a twin in the environment, which a flag overrides.
 func parse(command string, args []string, p process) (*config, error) {
 	c := &config{databaseURL: p.getenv("DATABASE_URL"), now: time.Now(), drain: 5 * time.Second}
-	fs := flag.NewFlagSet("checkstack "+command, flag.ContinueOnError)
-	fs.SetOutput(io.Discard)
+	flags := flag.NewFlagSet("checkstack "+command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
 	duration := func(v *time.Duration, name string, def, low, high time.Duration, usage string) {
 		*v = def
-		fs.Func(name, fmt.Sprintf("%s, a `duration` from %s to %s (default %s)", usage, short(low), short(high), short(def)), func(s string) (err error) {
+		flags.Func(name, fmt.Sprintf("%s, a `duration` from %s to %s (default %s)", usage, short(low), short(high), short(def)), func(s string) (err error) {
 			if *v, err = time.ParseDuration(s); err != nil || *v < low || *v > high {
 				return fmt.Errorf("expected a duration from %s to %s", short(low), short(high))
 			}
@@ -133,22 +133,22 @@ func parse(command string, args []string, p process) (*config, error) {
 	}
 	number := func(v *int, name string, def, low, high int, usage string) {
 		*v = def
-		fs.Func(name, fmt.Sprintf("%s, a `number` from %d to %d (default %d)", usage, low, high, def), func(s string) (err error) {
+		flags.Func(name, fmt.Sprintf("%s, a `number` from %d to %d (default %d)", usage, low, high, def), func(s string) (err error) {
 			if *v, err = strconv.Atoi(s); err != nil || *v < low || *v > high {
 				return fmt.Errorf("expected a whole number from %d to %d", low, high)
 			}
 			return nil
 		})
 	}
-	fs.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error (default info)")
-	fs.Func("log-format", "`format` of the log: text or json (default text on a terminal, else json)", func(s string) error {
+	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error (default info)")
+	flags.Func("log-format", "`format` of the log: text or json (default text on a terminal, else json)", func(s string) error {
 		if c.logFormat = s; s != "text" && s != "json" {
 			return errors.New("expected text or json")
 		}
 		return nil
 	})
 	if command != "version" {
-		fs.StringVar(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set")
+		flags.StringVar(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set")
 		number(&c.dbConns, "db-conns", 16, 4, 500, "most connections to the database")
 		duration(&c.bootTimeout, "boot-timeout", 5*time.Minute, time.Second, 24*time.Hour, "how long the whole boot may take")
 	}
@@ -157,8 +157,8 @@ func parse(command string, args []string, p process) (*config, error) {
 		if isTerminal(p.stdin) {
 			c.drain = 0
 		}
-		fs.StringVar(&c.listen, "listen", ":3000", "`address` to listen on, host:port")
-		fs.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
+		flags.StringVar(&c.listen, "listen", ":3000", "`address` to listen on, host:port")
+		flags.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
 			u, err := url.Parse(s)
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
 				return errors.New("expected an origin such as https://status.example.org")
@@ -166,15 +166,20 @@ func parse(command string, args []string, p process) (*config, error) {
 			c.baseURL = strings.TrimRight(s, "/")
 			return nil
 		})
-		fs.StringVar(&c.web, "web", "", "`folder` of a web frontend: index.html, assets/ and vendor/")
+		flags.Func("web", "`folder` of a web frontend: index.html, assets/ and vendor/", func(s string) error {
+			if c.web = os.DirFS(s); !isFile(c.web, "index.html") {
+				return errors.New("expected a folder with a file index.html")
+			}
+			return nil
+		})
 		duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
 		duration(&c.readyCache, "ready-cache", time.Second, 0, time.Minute, "how long the result of the readiness probes is reused")
 		number(&c.gateQueue, "gate-queue", 1024, 0, 1_000_000, "most requests that wait for the boot")
 		duration(&c.drain, "drain", c.drain, 0, time.Hour, "how long requests are still served after SIGTERM, none by default if standard input is a terminal")
 		duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
-		fs.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
+		flags.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
 	case "rollup":
-		fs.Func("now", "`time` to roll up for, RFC 3339, as in 2026-01-31T00:00:00Z (default now)", func(s string) (err error) {
+		flags.Func("now", "`time` to roll up for, RFC 3339, as in 2026-01-31T00:00:00Z (default now)", func(s string) (err error) {
 			if c.now, err = time.Parse(time.RFC3339, s); err != nil {
 				return errors.New("expected a time such as 2026-01-31T00:00:00Z")
 			}
@@ -182,18 +187,18 @@ func parse(command string, args []string, p process) (*config, error) {
 		})
 	}
 	var err error
-	fs.VisitAll(func(f *flag.Flag) {
+	flags.VisitAll(func(f *flag.Flag) {
 		if v := p.getenv(twin(f.Name)); v != "" && err == nil {
-			if bad := fs.Set(f.Name, v); bad != nil {
+			if bad := flags.Set(f.Name, v); bad != nil {
 				err = fmt.Errorf("invalid value %q for %s: %w", v, twin(f.Name), bad)
 			}
 		}
 	})
-	if parsed := fs.Parse(args); errors.Is(parsed, flag.ErrHelp) {
-		usage(p.stdout, fs)
+	if parsed := flags.Parse(args); errors.Is(parsed, flag.ErrHelp) {
+		usage(p.stdout, flags)
 		return nil, parsed
-	} else if err = cmp.Or(parsed, err); err == nil && fs.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	} else if err = cmp.Or(parsed, err); err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	return c, err
 }
@@ -214,9 +219,9 @@ func twin(name string) string {
 	return "CHECKSTACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-func usage(w io.Writer, fs *flag.FlagSet) {
-	fmt.Fprintf(w, "Usage: %s [flags]\n\nCommands: serve (the default), rollup, version.\n\nFlags, each with the environment variable that says the same:\n", fs.Name())
-	fs.VisitAll(func(f *flag.Flag) {
+func usage(w io.Writer, flags *flag.FlagSet) {
+	fmt.Fprintf(w, "Usage: %s [flags]\n\nCommands: serve (the default), rollup, version.\n\nFlags, each with the environment variable that says the same:\n", flags.Name())
+	flags.VisitAll(func(f *flag.Flag) {
 		arg, text := flag.UnquoteUsage(f)
 		if f.DefValue != "" && !strings.Contains(text, "(default") {
 			text += " (default " + f.DefValue + ")"
@@ -250,35 +255,6 @@ func isTerminal(f *os.File) bool {
 	info, err := f.Stat()
 	null, nullErr := os.Stat(os.DevNull)
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !(nullErr == nil && os.SameFile(info, null))
-}
-
-// rollup rolls the history up once, by hand.
-func rollup(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
-	boot, cancel := context.WithTimeout(ctx, cfg.bootTimeout)
-	defer cancel()
-	db, err := openDatabase(boot, cfg, log)
-	if err != nil {
-		log.Error("cannot open the database", "error", err)
-		return 1
-	}
-	summary, err := newHistory(db.DB, log).Rollup(ctx, cfg.now)
-	switch {
-	case err != nil:
-		log.Error("roll-up failed", "error", err)
-	case summary.Skipped:
-		log.Warn("another server rolls up at this moment; nothing was done")
-	}
-	json.NewEncoder(p.stdout).Encode(summary)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer cancel()
-	if closeErr := db.Close(stop); closeErr != nil {
-		log.Error("closing the database failed", "error", closeErr)
-		err = closeErr
-	}
-	if err != nil {
-		return 1
-	}
-	return 0
 }
 
 const coreSchema = "checkstack"
@@ -337,7 +313,7 @@ func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 	default:
 		s.background.Go(func() { s.store.Load().history.run(s.work) })
 		s.ready.finish("")
-		log.Info("ready", "took", time.Since(s.started), "plugins", len(started), "url", s.loader.host("").BaseURL)
+		log.Info("ready", "took", time.Since(s.started), "plugins", len(started), "url", s.loader.host().BaseURL)
 		<-ctx.Done()
 		if cause := context.Cause(ctx); cause != context.Canceled {
 			log.Error("cannot go on", "error", cause)
@@ -366,9 +342,9 @@ func (s *server) listen(requests context.Context, fatal func(error), p process) 
 	port := ln.Addr().(*net.TCPAddr).Port
 	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", port))
 	s.ready = newReadiness(s.log, s.cfg.readyCache)
-	s.gate = newGate(s.log, s.cfg.readyWait, s.cfg.gateQueue)
+	s.gate = newGate(s.cfg.readyWait, s.cfg.gateQueue)
 	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
-	s.loader.host = func(id string) *plugins.Host {
+	s.loader.host = func() *plugins.Host {
 		st := s.store.Load()
 		h := &plugins.Host{DB: st.DB, History: st.history, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: p.getenv}
 		if st.Private() {
@@ -376,9 +352,7 @@ func (s *server) listen(requests context.Context, fatal func(error), p process) 
 		}
 		return h
 	}
-	if s.cfg.web != "" {
-		s.gate.web = os.DirFS(s.cfg.web)
-	}
+	s.gate.web = s.cfg.web
 	s.coreRoutes(baseURL)
 	s.door = &door{log: s.log, next: s.gate, origin: baseURL, answered: tally{n: make(map[answered]*atomic.Int64)}}
 	s.http = &http.Server{

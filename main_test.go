@@ -593,6 +593,7 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 		{args: []string{"-db-conns=x"}, code: 2, want: `invalid value "x" for flag -db-conns: expected a whole number from 4 to 500`},
 		{args: []string{"-base-url=status.example.org"}, code: 2, want: `for flag -base-url: expected an origin`},
 		{args: []string{"-base-url=https://a.example/path"}, code: 2, want: `for flag -base-url: expected an origin`},
+		{args: []string{"-web=plugins"}, code: 2, want: `invalid value "plugins" for flag -web: expected a folder with a file index.html`},
 		{args: []string{"-log-format=xml"}, code: 2, want: `for flag -log-format: expected text or json`},
 		{args: []string{"rollup", "-now=yesterday"}, code: 2, want: `for flag -now: expected a time such as`},
 		{env: "CHECKSTACK_STOP_TIMEOUT=0s", code: 2, want: `invalid value "0s" for CHECKSTACK_STOP_TIMEOUT: expected a duration from 1s to 1h`},

@@ -50,7 +50,8 @@ type probe struct {
 	plugins.Probe
 	owner   string
 	running time.Time // since when a check runs; zero while none does
-	failing bool      // what the last evaluation said
+	seen    bool      // whether there was an evaluation
+	failing bool      // what the last one said
 }
 
 // check is one probe's entry in the answer.
@@ -235,7 +236,7 @@ func (r *readiness) check(p *probe, c *check) {
 	}
 	r.mu.Lock()
 	changed := p.failing == c.OK
-	p.failing = !c.OK
+	p.seen, p.failing = true, !c.OK
 	r.mu.Unlock()
 	switch {
 	case changed && c.OK:
@@ -473,11 +474,10 @@ func (s *server) metrics(w http.ResponseWriter, _ *http.Request) {
 	family("probe_ok", "gauge", "What each readiness probe said last: 1 ok, 0 failing.")
 	s.ready.mu.Lock()
 	for _, p := range s.ready.probes {
-		ok := 1
-		if p.failing {
-			ok = 0
+		if p.seen {
+			ok := map[bool]int{false: 1, true: 0}[p.failing]
+			fmt.Fprintf(&b, "checkstack_probe_ok{probe=%q,critical=\"%t\"} %d\n", p.Name, !p.Optional, ok)
 		}
-		fmt.Fprintf(&b, "checkstack_probe_ok{probe=%q,critical=\"%t\"} %d\n", p.Name, !p.Optional, ok)
 	}
 	s.ready.mu.Unlock()
 	one("gate_waiting", "gauge", "Requests that wait for the boot.", float64(s.gate.waiting.Load()))

@@ -15,6 +15,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -466,4 +467,27 @@ func (h *history) metrics(one func(name, kind, help string, value float64)) {
 	counter("rollup_failures_total", "Roll-ups that failed.", &h.failures)
 	counter("rollup_hourly_rows_total", "Hourly rows moved into days.", &h.moved)
 	one("rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, Unix time.", float64(h.rolledUp.Load()))
+}
+
+// rollup is the command that rolls up once, by hand, and prints what it did.
+func rollup(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
+	boot, cancel := context.WithTimeout(ctx, cfg.bootTimeout)
+	defer cancel()
+	db, err := openDatabase(boot, cfg, log)
+	if err != nil {
+		log.Error("cannot open the database", "error", err)
+		return 1
+	}
+	summary, err := newHistory(db.DB, log).Rollup(ctx, cfg.now)
+	if summary.Skipped {
+		log.Warn("another server rolls up at this moment; nothing was done")
+	}
+	printed := json.NewEncoder(p.stdout).Encode(summary)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if err := errors.Join(err, printed, db.Close(stop)); err != nil {
+		log.Error("roll-up failed", "error", err)
+		return 1
+	}
+	return 0
 }
