@@ -108,7 +108,7 @@ func BenchmarkOpenGate(b *testing.B) {
 	w, r := &discard{http.Header{}}, httptest.NewRequest("GET", "/", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		if !h.gate.pass(w, r) {
+		if !h.gate.pass(w, r, "/") {
 			b.Fatal("closed")
 		}
 	}

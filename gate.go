@@ -38,9 +38,11 @@ type gate struct {
 	queue int64         // how many may wait at once
 
 	isOpen  atomic.Bool
+	booted  atomic.Bool            // all plugins are running
 	failure atomic.Pointer[string] // why the boot failed
-	decided chan struct{}          // closed when the gate opens or the boot fails
-	once    sync.Once
+	opened  chan struct{}          // closed when the gate opens
+	broken  chan struct{}          // closed when the boot fails
+	once    struct{ open, fail sync.Once }
 	waiting atomic.Int64
 
 	platform *room
@@ -60,16 +62,16 @@ type identifier struct {
 }
 
 func newGate(wait time.Duration, queue int) *gate {
-	g := &gate{wait: wait, queue: int64(queue), decided: make(chan struct{}), rooms: make(map[string]*room)}
+	g := &gate{wait: wait, queue: int64(queue), opened: make(chan struct{}), broken: make(chan struct{}), rooms: make(map[string]*room)}
 	g.platform, g.static = newRoom(nil, ""), newRoom(g, "")
 	return g
 }
 
 // open lets all parked requests go on, and from now on every request at once.
 func (g *gate) open() {
-	g.once.Do(func() {
+	g.once.open.Do(func() {
 		g.isOpen.Store(true)
-		close(g.decided)
+		close(g.opened)
 	})
 }
 
@@ -77,40 +79,35 @@ func (g *gate) open() {
 func (g *gate) fail(reason string) {
 	g.failure.CompareAndSwap(nil, &reason) // the first reason is the one that matters
 	g.isOpen.Store(false)
-	g.once.Do(func() { close(g.decided) })
+	g.once.fail.Do(func() { close(g.broken) })
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The short way, which nearly every request goes: it finds what the long one below would find, without cleaning the
 	// path, because the plugin's mux sends a request with an unclean path to the clean one.
 	if rest, ok := strings.CutPrefix(r.URL.Path, "/api/"); ok && g.isOpen.Load() && r.Method != http.MethodConnect {
-		if rm := g.room(first(rest)); rm != nil && rm.current().serves() {
+		id, _, _ := strings.Cut(rest, "/")
+		if rm := g.room(id); rm != nil && rm.current().serves() {
 			rm.mux.ServeHTTP(w, r)
 			return
 		}
 	}
 	p := path.Clean("/" + r.URL.Path)
+	if r.Method == http.MethodConnect {
+		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+		plugins.WriteError(w, r, &plugins.Error{Status: http.StatusMethodNotAllowed, Message: "CONNECT is not served here"})
+		return
+	}
 	if p == "/.checkstack" || strings.HasPrefix(p, "/.checkstack/") {
 		w.Header()["Cache-Control"] = headerNoStore
 		w.Header()["X-Content-Type-Options"] = headerNosniff
 		g.platform.mux.ServeHTTP(w, r)
 		return
 	}
-	if r.Method == http.MethodConnect {
-		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
-		plugins.WriteError(w, r, &plugins.Error{Status: http.StatusMethodNotAllowed, Message: "CONNECT is not served here"})
+	if !g.pass(w, r, p) {
 		return
 	}
-	if !g.pass(w, r) {
-		return
-	}
-	rest, ok := strings.CutPrefix(p, "/api/")
-	if !ok {
-		if rest, ok = strings.CutPrefix(p, "/assets/plugins/"); ok && isFile(g.web, p[1:]) {
-			ok = false // the frontend's own file comes first
-		}
-	}
-	if id := first(rest); !ok || slices.Contains(coreNames, id) {
+	if id := g.owner(p); id == "" {
 		g.static.mux.ServeHTTP(w, r)
 	} else if rm := g.room(id); rm == nil {
 		plugins.WriteJSON(w, r, http.StatusNotFound, map[string]any{"error": "Plugin not found", "plugin": id})
@@ -122,6 +119,21 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// owner returns the ID of the plugin that a cleaned path belongs to, or "" if it is the core's.
+func (g *gate) owner(p string) string {
+	rest, ok := strings.CutPrefix(p, "/api/")
+	if !ok {
+		if rest, ok = strings.CutPrefix(p, "/assets/plugins/"); !ok || isFile(g.web, p[1:]) {
+			return "" // the frontend's own file comes first
+		}
+	}
+	id, _, _ := strings.Cut(rest, "/")
+	if slices.Contains(coreNames, id) {
+		return ""
+	}
+	return id
+}
+
 // room returns the room of a plugin, or nil.
 func (g *gate) room(id string) *room {
 	g.mu.RLock()
@@ -130,46 +142,45 @@ func (g *gate) room(id string) *room {
 	return rm
 }
 
-// first is the first segment of a path without its leading slash.
-func first(rest string) string {
-	if i := strings.IndexByte(rest, '/'); i >= 0 {
-		return rest[:i]
-	}
-	return rest
-}
-
 // coreNames are the names below /api/ that belong to the core; the generator refuses them as plugin IDs.
 var coreNames = []string{"plugins", "about", "config", "openapi.json"}
 
 // pass waits until the gate is open. It returns false when it has answered the request itself, or nobody waits any more.
-func (g *gate) pass(w http.ResponseWriter, r *http.Request) bool {
-	return g.isOpen.Load() || g.park(w, r)
+func (g *gate) pass(w http.ResponseWriter, r *http.Request, p string) bool {
+	return g.isOpen.Load() || g.park(w, r, p)
 }
 
-func (g *gate) park(w http.ResponseWriter, r *http.Request) bool {
+// park keeps a request until its plugin serves it: first until the gate opens, which is before the plugins' Init, and then,
+// since it is waiting anyway, until the Init of its own plugin is done.
+func (g *gate) park(w http.ResponseWriter, r *http.Request, p string) bool {
 	defer g.waiting.Add(-1)
 	if g.waiting.Add(1) > g.queue {
-		select {
-		case <-g.decided: // it opens just now: this request need not wait
-		default:
-			refuse(w, r, "Backend not ready", "boot timeout")
-			return false
-		}
+		refuse(w, r, "Backend not ready", "boot timeout")
+		return false
 	}
 	timeout := time.NewTimer(g.wait)
 	defer timeout.Stop()
-	select {
-	case <-g.decided:
+	wait := func(until <-chan struct{}) bool {
+		select {
+		case <-until:
+		case <-g.broken:
+		case <-timeout.C:
+			refuse(w, r, "Backend not ready", "boot timeout")
+			return false
+		case <-r.Context().Done():
+			return false
+		}
 		if reason := g.failure.Load(); reason != nil {
 			refuse(w, r, "Backend init failed", *reason)
 			return false
 		}
 		return true
-	case <-timeout.C:
-		refuse(w, r, "Backend not ready", "boot timeout")
-	case <-r.Context().Done():
 	}
-	return false
+	if !wait(g.opened) {
+		return false
+	}
+	rm := g.room(g.owner(p))
+	return rm == nil || wait(rm.settled)
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, what, why string) {
@@ -190,6 +201,8 @@ func (g *gate) authorize(w http.ResponseWriter, r *http.Request, access plugins.
 	switch {
 	case caller.May(access) && caller == nil:
 		return r
+	case g.identify.Load() == nil && !g.booted.Load(): // who could tell is not there yet
+		plugins.WriteError(w, r, &plugins.Error{Status: http.StatusServiceUnavailable, Title: "Backend not ready", Message: "nobody can tell yet who calls"})
 	case caller.May(access):
 		return r.WithContext(plugins.WithPrincipal(r.Context(), caller))
 	case caller == nil:
@@ -241,15 +254,26 @@ func (g *gate) routes() []plugins.Route {
 
 // room is the address space of one plugin, or of the core. It implements plugins.Routes and plugins.Callers.
 type room struct {
-	gate *gate  // nil for the platform's room
-	id   string // "" for the core
-	life atomic.Int32
-	mux  *plugins.Mux
+	gate    *gate  // nil for the platform's room
+	id      string // "" for the core
+	life    atomic.Int32
+	settled chan struct{} // closed when the plugin is initialized, or will not be
+	once    sync.Once
+	mux     *plugins.Mux
 }
 
-func newRoom(g *gate, id string) *room { return &room{gate: g, id: id, mux: plugins.NewMux()} }
+func newRoom(g *gate, id string) *room {
+	return &room{gate: g, id: id, settled: make(chan struct{}), mux: plugins.NewMux()}
+}
 
 func (rm *room) current() state { return state(rm.life.Load()) }
+
+func (rm *room) become(st state) {
+	rm.life.Store(int32(st))
+	if st >= initialized {
+		rm.once.Do(func() { close(rm.settled) })
+	}
+}
 
 // Handle implements plugins.Routes.
 func (rm *room) Handle(pattern string, access plugins.Access, h http.Handler) error {
@@ -270,24 +294,28 @@ func (rm *room) Handle(pattern string, access plugins.Access, h http.Handler) er
 func (rm *room) Remove(pattern string) error {
 	full, err := rm.full(pattern)
 	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		err = rm.mux.Remove(ctx, full)
+		err = rm.remove(full)
 	}
 	return rm.wrap(pattern, err)
+}
+
+func (rm *room) remove(full string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	return rm.mux.Remove(ctx, full)
 }
 
 // Assets implements plugins.Routes.
 func (rm *room) Assets(files fs.FS) error {
 	pattern := "GET /assets/plugins/" + rm.id + "/{file...}"
+	var err error
 	if rm.mux.Has(pattern) {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
-		if err := rm.mux.Remove(ctx, pattern); err != nil {
-			return rm.wrap(pattern, err)
-		}
+		err = rm.remove(pattern)
 	}
-	return rm.wrap(pattern, rm.mux.Add(pattern, &route{nil, plugins.Public, fileServer(files, "")}))
+	if err == nil {
+		err = rm.mux.Add(pattern, &route{nil, plugins.Public, fileServer(files, "")})
+	}
+	return rm.wrap(pattern, err)
 }
 
 // Identify implements plugins.Callers.
@@ -312,10 +340,10 @@ func (rm *room) full(pattern string) (string, error) {
 }
 
 func (rm *room) wrap(pattern string, err error) error {
-	if err == nil {
-		return nil
+	if err != nil {
+		err = fmt.Errorf("plugin %s: route %q: %w", rm.id, pattern, err)
 	}
-	return fmt.Errorf("plugin %s: route %q: %w", rm.id, pattern, err)
+	return err
 }
 
 // route is the handler of one pattern behind the question who calls.
@@ -343,9 +371,6 @@ type door struct {
 	answered tally
 }
 
-// bodyTimeout is how long the body of a request may take to arrive.
-const bodyTimeout = time.Minute
-
 // Values of headers that are the same for every response, shared so that setting them allocates nothing.
 var (
 	headerNoStore = []string{"no-store"}
@@ -366,7 +391,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["X-Request-Id"] = r.Header["X-Request-Id"][:1:1]
 	if r.ContentLength != 0 {
 		// Not http.Server.ReadTimeout: that one ends the context of a handler that takes longer, with or without a body.
-		http.NewResponseController(w).SetReadDeadline(start.Add(bodyTimeout)) // a writer that has none needs none
+		http.NewResponseController(w).SetReadDeadline(start.Add(time.Minute)) // fails where it is not needed
 	}
 	res := plugins.NewResponse(w, r)
 	defer d.finish(res, r, start)
@@ -427,12 +452,9 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 			v = nil
 		}
 	}
-	status := res.Status()
-	switch {
-	case status == 0 && r.Context().Err() != nil:
+	status := cmp.Or(res.Status(), http.StatusOK)
+	if res.Status() == 0 && r.Context().Err() != nil {
 		status = 499 // the client went away first
-	case status == 0:
-		status = http.StatusOK
 	}
 	d.answered.add(r.Pattern, status)
 	level := slog.LevelDebug
@@ -461,8 +483,8 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 
 // tally counts responses by route pattern and status. Patterns are those registered, so it is bounded.
 type tally struct {
-	mu sync.RWMutex
-	n  map[answered]*atomic.Int64
+	mu sync.Mutex
+	n  map[answered]int64
 }
 
 type answered struct {
@@ -471,30 +493,13 @@ type answered struct {
 }
 
 func (t *tally) add(pattern string, status int) {
-	key := answered{pattern, status}
-	t.mu.RLock()
-	n := t.n[key]
-	t.mu.RUnlock()
-	if n == nil {
-		t.mu.Lock()
-		if n = t.n[key]; n == nil {
-			n = new(atomic.Int64)
-			t.n[key] = n
-		}
-		t.mu.Unlock()
-	}
-	n.Add(1)
+	t.mu.Lock()
+	t.n[answered{pattern, status}]++
+	t.mu.Unlock()
 }
 
-// counts calls f for every count, sorted.
-func (t *tally) counts(f func(pattern string, status int, n int64)) {
-	t.mu.RLock()
-	n := maps.Clone(t.n)
-	t.mu.RUnlock()
-	keys := slices.SortedFunc(maps.Keys(n), func(a, b answered) int {
-		return cmp.Or(strings.Compare(a.pattern, b.pattern), a.status-b.status)
-	})
-	for _, k := range keys {
-		f(k.pattern, k.status, n[k].Load())
-	}
+func (t *tally) counts() map[answered]int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.n)
 }

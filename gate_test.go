@@ -40,9 +40,10 @@ func newHouse(t testing.TB, wait time.Duration, queue int, web ...fs.FS) *house 
 	if len(web) > 0 {
 		s.gate.web = web[0]
 	}
+	s.gate.booted.Store(true)
 	s.loader = &loader{log: log, gate: s.gate, ready: s.ready, fatal: func(error) {}}
 	s.coreRoutes("http://status.test")
-	s.door = &door{log: log, next: s.gate, origin: "http://status.test", answered: tally{n: make(map[answered]*atomic.Int64)}}
+	s.door = &door{log: log, next: s.gate, origin: "http://status.test", answered: tally{n: make(map[answered]int64)}}
 	h.gate, h.door, h.ready = s.gate, s.door, s.ready
 	t.Cleanup(s.ready.end)
 	return h
@@ -51,7 +52,7 @@ func newHouse(t testing.TB, wait time.Duration, queue int, web ...fs.FS) *house 
 // plugin adds a running plugin to the house.
 func (h *house) plugin(id string) *room {
 	rm := h.gate.admit(id)
-	rm.life.Store(int32(running))
+	rm.become(running)
 	return rm
 }
 
@@ -176,6 +177,47 @@ func TestRequestsAreToldThatTheBootFailed(t *testing.T) {
 	})
 }
 
+func TestAParkedRequestWaitsForItsOwnPluginAndANewOneDoesNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, 30*time.Second, 10)
+		slow := h.gate.admit("slow")
+		h.gate.admit("never")
+		slow.Handle("GET /y", plugins.Public, text("served"))
+		var all sync.WaitGroup
+		all.Go(func() { expect(t, h.do("GET", "/api/slow/y"), 200, "served") })
+		all.Go(func() { expect(t, h.do("GET", "/api/never/y"), 503, bodyBootTimeout) })
+		all.Go(func() { expect(t, h.do("GET", "/api/config"), 200, `{"baseUrl":"http://status.test"}`) })
+		synctest.Wait()
+		h.gate.open()
+		slow.become(initializing)
+		synctest.Wait()
+		if n := h.gate.waiting.Load(); n != 2 {
+			t.Errorf("%d requests wait", n)
+		}
+		expect(t, h.do("GET", "/api/slow/y"), 503, `{"error":"Plugin not ready","plugin":"slow","state":"initializing"}`, "Retry-After", "1")
+		time.Sleep(time.Second)
+		slow.become(initialized)
+		all.Wait()
+		// One whose boot fails while it waits for its plugin hears of it.
+		h = newHouse(t, 30*time.Second, 10)
+		h.gate.admit("never")
+		all.Go(func() { expect(t, h.do("GET", "/api/never/y"), 503, bodyInitFailed, "Retry-After", "5") })
+		synctest.Wait()
+		h.gate.open()
+		synctest.Wait()
+		h.gate.fail("plugin x: Init: no luck")
+		all.Wait()
+	})
+}
+
+func TestWhileTheBootGoesOnNobodyIsToldThatATokenIsMissing(t *testing.T) {
+	h := newHouse(t, 0, 10)
+	h.gate.booted.Store(false)
+	h.gate.open()
+	h.plugin("x").Handle("GET /y", plugins.Viewer, text("y"))
+	expect(t, h.do("GET", "/api/x/y", "Authorization", "Bearer e"), 503, `{"error":"Backend not ready","message":"nobody can tell yet who calls"}`, "Retry-After", "1")
+}
+
 func TestPathsAreCleanedBeforeTheGateLooksAtThem(t *testing.T) {
 	h := newHouse(t, 0, 10)
 	gated := []string{"/.checkstack/../api/x", "/.checkstack/../.checkstackx", "//api/x", "/api/.checkstack/../x", "/.checkstackx"}
@@ -195,7 +237,7 @@ func TestConnectIsRefused(t *testing.T) {
 	h := newHouse(t, 0, 10)
 	h.gate.open()
 	h.plugin("x").Handle("/{a}", plugins.Public, text("x"))
-	for _, target := range []string{"//", "/api/x/y", "//api/x/%2F"} {
+	for _, target := range []string{"//", "/api/x/y", "//api/x/%2F", "/.checkstack/ready"} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Method, r.URL.Path = "CONNECT", target
 		w := httptest.NewRecorder()
@@ -208,7 +250,7 @@ func TestConnectIsRefused(t *testing.T) {
 
 func TestOf2000RequestsParkedDuringTheBoot1024AreServedAndTheRestRefusedAtOnce(t *testing.T) {
 	h := newHouse(t, time.Minute, 1024)
-	h.plugin("x").Handle("GET /y", plugins.Public, text("served"))
+	rm := h.gate.admit("x") // its Init comes after the gate has opened, as in every boot
 	server := httptest.NewServer(h.door)
 	defer server.Close()
 	transport := &http.Transport{}
@@ -251,6 +293,9 @@ func TestOf2000RequestsParkedDuringTheBoot1024AreServedAndTheRestRefusedAtOnce(t
 	}
 	opened.Store(true)
 	h.gate.open()
+	rm.become(initializing)
+	rm.Handle("GET /y", plugins.Public, text("served"))
+	rm.become(initialized)
 	all.Wait()
 	if served.Load() != 1024 || refused.Load() != 976 || lost.Load() != 0 || early.Load() != 0 {
 		t.Errorf("served %d (%d early), refused %d, lost %d", served.Load(), early.Load(), refused.Load(), lost.Load())
@@ -393,11 +438,11 @@ func TestARequestForAPluginThatIsNotInitialisedSaysSo(t *testing.T) {
 	rm.Handle("GET /systems", plugins.Public, text("systems"))
 	h.gate.open()
 	for st, name := range map[state]string{constructed: "constructed", initializing: "initializing", failed: "failed", stopping: "stopping"} {
-		rm.life.Store(int32(st))
+		rm.become(st)
 		expect(t, h.do("GET", "/api/catalog/systems"), 503, `{"error":"Plugin not ready","plugin":"catalog","state":"`+name+`"}`, "Retry-After", "1")
 	}
 	for _, st := range []state{initialized, starting, running} {
-		rm.life.Store(int32(st))
+		rm.become(st)
 		expect(t, h.do("GET", "/api/catalog/systems"), 200, "systems")
 	}
 	if err := h.gate.evict(t.Context(), rm); err != nil {
@@ -775,6 +820,7 @@ func TestAssetsAndPagesAreFoundInTheOrderOfTheSpecification(t *testing.T) {
 	web := fstest.MapFS{
 		"index.html":              {Data: []byte("<html>the page")},
 		"assets/app.js":           {Data: []byte("app")},
+		"assets/dir/index.html":   {Data: []byte("index")},
 		"assets/plugins/x/own.js": {Data: []byte("the frontend's")},
 		"vendor/v.js":             {Data: []byte("vendor")},
 	}
@@ -788,6 +834,7 @@ func TestAssetsAndPagesAreFoundInTheOrderOfTheSpecification(t *testing.T) {
 	const missing = `{"error":"Not Found","message":"no such file"}`
 	for path, want := range map[string]string{
 		"/assets/app.js":             "200 app",
+		"/assets/dir/index.html":     "200 index",
 		"/assets/plugins/x/own.js":   "200 the frontend's",
 		"/assets/plugins/x/more.js":  "200 more",
 		"/assets/plugins/x/dir/a.js": "200 a",

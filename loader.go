@@ -183,14 +183,14 @@ func (l *loader) start(ctx context.Context, table []plugins.Entry) ([]*plugin, e
 
 // hook runs a hook between two states.
 func (l *loader) hook(ctx context.Context, p *plugin, phase string, f func(context.Context) error, during, after state) error {
-	p.room.life.Store(int32(during))
+	p.room.become(during)
 	if f != nil {
 		if err := l.step(ctx, phase, p.id, f); err != nil {
-			p.room.life.Store(int32(failed))
+			p.room.become(failed)
 			return err
 		}
 	}
-	p.room.life.Store(int32(after))
+	p.room.become(after)
 	return nil
 }
 
@@ -293,7 +293,7 @@ func portion(ctx context.Context, n int) (context.Context, context.CancelFunc) {
 // contributed to others. Each may use half of the time that is left, so that one that hangs leaves some for the next.
 func (l *loader) close(ctx context.Context, p *plugin) error {
 	start := time.Now()
-	p.room.life.Store(int32(stopping))
+	p.room.become(stopping)
 	var errs []error
 	do := func(what string, f func(context.Context) error) {
 		part, cancel := portion(ctx, 2)
@@ -314,7 +314,7 @@ func (l *loader) close(ctx context.Context, p *plugin) error {
 		do("OnClose", p.lease.Undo)
 	}
 	p.open = false
-	p.room.life.Store(int32(stopped))
+	p.room.become(stopped)
 	l.log.Debug("plugin closed", "plugin", p.id, "took", time.Since(start))
 	return errors.Join(errs...)
 }
@@ -419,8 +419,7 @@ func (s *server) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Cache-Control", "no-cache")
-	if isFile(s.gate.web, "index.html") {
-		http.ServeFileFS(w, r, s.gate.web, "index.html")
+	if serveFile(w, r, s.gate.web, "index.html") {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -444,12 +443,29 @@ const builtinPage = `<!DOCTYPE html>
 // fileServer serves the files of a folder by the path value "file", below a prefix. Anything but a regular file is 404.
 func fileServer(files fs.FS, prefix string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name := prefix + r.PathValue("file"); isFile(files, name) {
-			http.ServeFileFS(w, r, files, name)
-			return
+		if !serveFile(w, r, files, prefix+r.PathValue("file")) {
+			plugins.WriteError(w, r, plugins.NotFound("file"))
 		}
-		plugins.WriteError(w, r, plugins.NotFound("file"))
 	})
+}
+
+// serveFile answers with a file. Not http.ServeFileFS: that one sends whoever asks for an index.html to the folder.
+func serveFile(w http.ResponseWriter, r *http.Request, files fs.FS, name string) bool {
+	if !isFile(files, name) {
+		return false
+	}
+	f, err := files.Open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	content, ok := f.(io.ReadSeeker)
+	info, err := f.Stat()
+	if !ok || err != nil {
+		return false
+	}
+	http.ServeContent(w, r, name, info.ModTime(), content)
+	return true
 }
 
 func isFile(files fs.FS, name string) bool {

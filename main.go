@@ -163,13 +163,16 @@ func parse(command string, args []string, p process) (*config, error) {
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
 				return errors.New("expected an origin such as https://status.example.org")
 			}
-			c.baseURL = strings.TrimRight(s, "/")
+			host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+			c.baseURL = u.Scheme + "://" + host // as browsers write an origin
 			return nil
 		})
 		flags.Func("web", "`folder` of a web frontend: index.html, assets/ and vendor/", func(s string) error {
-			if c.web = os.DirFS(s); !isFile(c.web, "index.html") {
+			root, err := os.OpenRoot(s) // links do not lead out of it
+			if err != nil || !isFile(root.FS(), "index.html") {
 				return errors.New("expected a folder with a file index.html")
 			}
+			c.web = root.FS()
 			return nil
 		})
 		duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
@@ -312,6 +315,7 @@ func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 		s.fail(err)
 	default:
 		s.background.Go(func() { s.store.Load().history.run(s.work) })
+		s.gate.booted.Store(true)
 		s.ready.finish("")
 		log.Info("ready", "took", time.Since(s.started), "plugins", len(started), "url", s.loader.host().BaseURL)
 		<-ctx.Done()
@@ -354,7 +358,7 @@ func (s *server) listen(requests context.Context, fatal func(error), p process) 
 	}
 	s.gate.web = s.cfg.web
 	s.coreRoutes(baseURL)
-	s.door = &door{log: s.log, next: s.gate, origin: baseURL, answered: tally{n: make(map[answered]*atomic.Int64)}}
+	s.door = &door{log: s.log, next: s.gate, origin: baseURL, answered: tally{n: make(map[answered]int64)}}
 	s.http = &http.Server{
 		Handler:           s.door,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -427,7 +431,9 @@ func (s *server) stop(started []*plugin, endRequests func()) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.stopTimeout)
 	defer cancel()
 	s.ready.drain()
-	s.gate.fail("shutting down")
+	if !s.gate.isOpen.Load() { // requests that wait for the boot; those that are served go on
+		s.gate.fail("shutting down")
+	}
 	var doing atomic.Value
 	ended := make(chan bool, 1)
 	go func() {
@@ -437,8 +443,14 @@ func (s *server) stop(started []*plugin, endRequests func()) bool {
 			do   func(context.Context) error
 		}{
 			{"requests", func(ctx context.Context) error {
-				err := s.http.Shutdown(ctx)
-				endRequests() // for those that have not ended by themselves
+				half, cancel := portion(ctx, 2)
+				defer cancel()
+				err := s.http.Shutdown(half)
+				endRequests()
+				if err != nil {
+					s.log.Warn("requests that take too long are cut off")
+					err = s.http.Shutdown(ctx)
+				}
 				return err
 			}},
 			{"plugins", func(ctx context.Context) error { return s.loader.stop(ctx, started) }},

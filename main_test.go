@@ -618,7 +618,7 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 func TestEveryFlagHasATwinInTheEnvironmentThatItOverrides(t *testing.T) {
 	getenv := func(name string) string {
 		return map[string]string{"CHECKSTACK_LISTEN": ":1", "CHECKSTACK_GATE_QUEUE": "7", "CHECKSTACK_DEMO": "false", "CHECKSTACK_DRAIN": "3s",
-			"CHECKSTACK_LOG_LEVEL": "warn", "CHECKSTACK_BASE_URL": "https://a.example/", "DATABASE_URL": "postgres://x"}[name]
+			"CHECKSTACK_LOG_LEVEL": "warn", "CHECKSTACK_BASE_URL": "https://A.example:443/", "DATABASE_URL": "postgres://x"}[name]
 	}
 	c, err := parse("serve", []string{"-gate-queue=9"}, process{getenv: getenv})
 	if err != nil {
@@ -651,6 +651,7 @@ func TestMetricsAreInThePrometheusTextFormat(t *testing.T) {
 		`checkstack_http_requests_total{route="GET /api/about",code="200"} 1`,
 		`checkstack_http_requests_total{route="",code="404"} 1`,
 		`checkstack_probe_ok{probe="core.database",critical="true"} 1`,
+		`checkstack_ready 1`,
 		`checkstack_boot_step_seconds{phase="Init",plugin="x"} `,
 		`checkstack_gate_waiting 0`,
 		`checkstack_database_connections `,

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -50,8 +51,7 @@ type probe struct {
 	plugins.Probe
 	owner   string
 	running time.Time // since when a check runs; zero while none does
-	seen    bool      // whether there was an evaluation
-	failing bool      // what the last one said
+	failing bool      // what the last evaluation said
 }
 
 // check is one probe's entry in the answer.
@@ -156,16 +156,18 @@ func (r *readiness) register(owner string, p plugins.Probe) {
 	if p.Timeout <= 0 {
 		p.Timeout = 2 * time.Second
 	}
+	added, was := &probe{Probe: p, owner: owner}, (*probe)(nil)
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.latest = nil
-	added := &probe{Probe: p, owner: owner}
 	if i := slices.IndexFunc(r.probes, func(q *probe) bool { return q.Name == p.Name }); i >= 0 {
-		r.log.Warn("probe replaced", "probe", p.Name, "plugin", owner, "was", r.probes[i].owner)
-		r.probes[i] = added
-		return
+		was, r.probes[i] = r.probes[i], added
+	} else {
+		r.probes = append(r.probes, added)
 	}
-	r.probes = append(r.probes, added)
+	r.mu.Unlock()
+	if was != nil {
+		r.log.Warn("probe replaced", "probe", p.Name, "plugin", owner, "was", was.owner)
+	}
 }
 
 // revoke forgets a plugin's probes.
@@ -236,7 +238,7 @@ func (r *readiness) check(p *probe, c *check) {
 	}
 	r.mu.Lock()
 	changed := p.failing == c.OK
-	p.seen, p.failing = true, !c.OK
+	p.failing = !c.OK
 	r.mu.Unlock()
 	switch {
 	case changed && c.OK:
@@ -390,19 +392,13 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func verboseText(ready bool, results []*result) string {
 	var b strings.Builder
 	for _, res := range results {
-		switch {
-		case res.OK:
+		if res.OK {
 			fmt.Fprintf(&b, "[+]%s ok\n", res.Name)
-		default:
+		} else {
 			fmt.Fprintf(&b, "[-]%s failed: %s\n", res.Name, cmp.Or(res.Error, res.Message, "no reason given"))
 		}
 	}
-	if ready {
-		b.WriteString("ready\n")
-	} else {
-		b.WriteString("not ready\n")
-	}
-	return b.String()
+	return b.String() + map[bool]string{true: "ready\n", false: "not ready\n"}[ready]
 }
 
 func writeText(w http.ResponseWriter, status int, text string) {
@@ -471,20 +467,26 @@ func (s *server) metrics(w http.ResponseWriter, _ *http.Request) {
 	for _, st := range s.loader.bootSteps() {
 		fmt.Fprintf(&b, "checkstack_boot_step_seconds{phase=%q,plugin=%q} %g\n", st.phase, st.plugin, st.took.Seconds())
 	}
-	family("probe_ok", "gauge", "What each readiness probe said last: 1 ok, 0 failing.")
-	s.ready.mu.Lock()
-	for _, p := range s.ready.probes {
-		if p.seen {
-			ok := map[bool]int{false: 1, true: 0}[p.failing]
-			fmt.Fprintf(&b, "checkstack_probe_ok{probe=%q,critical=\"%t\"} %d\n", p.Name, !p.Optional, ok)
-		}
+	bit := map[bool]float64{true: 1}
+	no, _ := s.ready.stopped()
+	e := &evaluation{}
+	if no == nil {
+		e = s.ready.evaluation()
+		<-e.done
 	}
-	s.ready.mu.Unlock()
+	one("ready", "gauge", "Whether the server is ready: 1 yes, 0 no.", bit[e.ready])
+	family("probe_ok", "gauge", "What each readiness probe says: 1 ok, 0 failing. None before the boot is done and while draining.")
+	for _, c := range e.results {
+		fmt.Fprintf(&b, "checkstack_probe_ok{probe=%q,critical=\"%t\"} %g\n", c.Name, c.Critical, bit[c.OK])
+	}
 	one("gate_waiting", "gauge", "Requests that wait for the boot.", float64(s.gate.waiting.Load()))
 	family("http_requests_total", "counter", "Requests by route and status; an empty route: none matched.")
-	s.door.answered.counts(func(pattern string, status int, n int64) {
-		fmt.Fprintf(&b, "checkstack_http_requests_total{route=%q,code=\"%d\"} %d\n", pattern, status, n)
-	})
+	n := s.door.answered.counts()
+	for _, k := range slices.SortedFunc(maps.Keys(n), func(a, b answered) int {
+		return cmp.Or(strings.Compare(a.pattern, b.pattern), a.status-b.status)
+	}) {
+		fmt.Fprintf(&b, "checkstack_http_requests_total{route=%q,code=\"%d\"} %d\n", k.pattern, k.status, n[k])
+	}
 	if st := s.store.Load(); st != nil {
 		pool := st.Stats()
 		one("database_connections", "gauge", "Open connections to the database.", float64(pool.OpenConnections))

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // MaxBody is the greatest size of a JSON request body in bytes.
@@ -114,6 +115,9 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 // Decode reads one JSON value into v. Unknown fields, and anything after the value, are errors. Every error is an
 // [Error] with status 400 that names the field where there is one, and what was expected.
 func Decode(data []byte, v any) error {
+	if !utf8.Valid(data) {
+		return Invalid("", "expected JSON in UTF-8")
+	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	err := d.Decode(v)
