@@ -264,8 +264,10 @@ func (h *history) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.
 		return nil, plugins.Invalid("systemId", "expected a text of 1 to %d characters", maxID)
 	case !dated(q.From):
 		return nil, plugins.Invalid("from", "expected a time in the years 1 to 9999")
-	case !dated(q.To) || !q.From.Before(q.To):
-		return nil, plugins.Invalid("to", "expected a time after from, in the years 1 to 9999")
+	case !dated(q.To.Add(24 * time.Hour)): // the last bucket ends less than a day after it
+		return nil, plugins.Invalid("to", "expected a time before 9999-12-31T00:00:00Z")
+	case !q.From.Before(q.To):
+		return nil, plugins.Invalid("to", "expected a time after from")
 	case q.Points < 1 || q.Points > maxPoints:
 		return nil, plugins.Invalid("points", "expected a whole number from 1 to %d", maxPoints)
 	}
@@ -466,7 +468,9 @@ func (h *history) metrics(one func(name, kind, help string, value float64)) {
 	counter("rollups_total", "Roll-ups that came to their end.", &h.rollups)
 	counter("rollup_failures_total", "Roll-ups that failed.", &h.failures)
 	counter("rollup_hourly_rows_total", "Hourly rows moved into days.", &h.moved)
-	one("rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, Unix time.", float64(h.rolledUp.Load()))
+	if at := h.rolledUp.Load(); at != 0 { // left out until then: 1970 would be an alert after every start
+		one("rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, Unix time.", float64(at))
+	}
 }
 
 // rollup is the command that rolls up once, by hand, and prints what it did.

@@ -210,3 +210,35 @@ func TestQueriesNameTheFieldThatIsWrong(t *testing.T) {
 		t.Errorf("all of time: %d buckets, %v", len(b), err)
 	}
 }
+
+// TestSeriesEndsBeforeTheYear10000 shows that the end of the range, widened, can always be written as RFC 3339.
+func TestSeriesEndsBeforeTheYear10000(t *testing.T) {
+	l := newLedger(t)
+	end := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	l.backdate(aRun("shop", 1, "", plugins.Healthy, 5, end.Add(-time.Hour)), aRun("shop", 1, "", plugins.Healthy, 5, end.Add(time.Hour)))
+	l.roll(end.AddDate(0, 2, 0)) // both are kept as days now
+	for _, from := range []time.Time{{}, past, end.AddDate(-1, 0, 0), end.Add(-2 * time.Hour), end.Add(-time.Nanosecond)} {
+		for _, points := range []int{1, 2, 7, 2000} {
+			q := plugins.SeriesQuery{ConfigurationID: aCheck(1), SystemID: "shop", From: from.Add(-1), To: end.Add(-1), Points: points}
+			if from.IsZero() {
+				q.From = from
+			}
+			buckets, err := l.Series(t.Context(), q)
+			if err != nil {
+				t.Fatalf("%+v: %v", q, err)
+			}
+			if _, err := json.Marshal(buckets); err != nil {
+				t.Errorf("%+v: %v", q, err)
+			}
+			for _, to := range []time.Time{
+				end, end.Add(23*time.Hour + 1), end.Add(day - 1), end.Add(-1).In(time.FixedZone("", -12*3600)).AddDate(0, 0, 1), end.Add(day),
+			} {
+				q.To = to
+				_, err := l.Series(t.Context(), q)
+				if e, ok := errors.AsType[*plugins.Error](err); !ok || e.Status != 400 || e.Field != "to" {
+					t.Errorf("%+v: %v, want to refused", q, err)
+				}
+			}
+		}
+	}
+}

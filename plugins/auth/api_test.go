@@ -157,6 +157,7 @@ func headers(t *testing.T, s *servertest.Server) {
 func invalid(t *testing.T, s *servertest.Server) {
 	before := servertest.Decode[plugins.List[token]](t, s.Do(t, "GET", tokens, servertest.Admin, nil), 200).Total
 	const inFuture = "expected a time in the future such as 2031-12-31T23:59:59Z (RFC 3339)"
+	const tooLate = "expected a time that is before the year 10000 in UTC"
 	for _, test := range []struct{ body, field, message string }{
 		{`{"role":"viewer"}`, "name", "expected a text of 1 to 200 characters, not an empty one"},
 		{`{"name":"` + strings.Repeat("x", 201) + `","role":"viewer"}`, "name", "expected a text of 1 to 200 characters, not 201"},
@@ -167,6 +168,8 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{`{"name":"x","role":"viewer","expiresAt":""}`, "expiresAt", inFuture},
 		{`{"name":"x","role":"viewer","expiresAt":"2031-12-31"}`, "expiresAt", inFuture},
 		{`{"name":"x","role":"viewer","expiresAt":"2020-01-01T00:00:00Z"}`, "expiresAt", inFuture},
+		{`{"name":"x","role":"viewer","expiresAt":"9999-12-31T23:59:59-12:00"}`, "expiresAt", tooLate},
+		{`{"name":"x","role":"viewer","expiresAt":"9999-12-31T23:59:00-00:01"}`, "expiresAt", tooLate},
 		{`{"name":"x","role":"viewer","expiresAt":5}`, "expiresAt", "expected a string, not number"},
 		{`{"name":"x","role":"viewer","token":"cs_mine"}`, "token", "there is no such field"},
 		{`{"name":"x","role":"viewer","expires":null}`, "expires", "there is no such field"},
@@ -187,6 +190,11 @@ func invalid(t *testing.T, s *servertest.Server) {
 }
 
 func expires(t *testing.T, s *servertest.Server) {
+	last := create(t, s, `{"name":"long","role":"viewer","expiresAt":"9999-12-31T18:59:59.9999999-05:00"}`)
+	if want := time.Date(9999, 12, 31, 23, 59, 59, 999_999_000, time.UTC); last.ExpiresAt == nil || !last.ExpiresAt.Equal(want) {
+		t.Errorf("the last moment of the year 9999 is shown as %v", last.ExpiresAt)
+	}
+	s.Do(t, "DELETE", tokens+"/"+last.ID, servertest.Admin, nil).Is(t, 204, "")
 	made := create(t, s, `{"name":"short","role":"viewer","expiresAt":"2199-01-01T00:00:00Z"}`)
 	me(t, s, made.Token).Has(t, 200)
 	if _, err := s.DB.ExecContext(t.Context(), "update auth.tokens set expires_at = now() where id = $1", made.ID); err != nil {

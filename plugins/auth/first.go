@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	_ "embed"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -47,7 +48,7 @@ func (a *Auth) makeFirstToken(ctx context.Context) error {
 		if _, err := insert(ctx, tx, plugins.NewID(), secret, "first admin", plugins.Admin, nil); err != nil || given != "" {
 			return err
 		}
-		return a.makeKnown(secret)
+		return a.makeKnown(ctx, secret)
 	})
 	if err != nil {
 		return fmt.Errorf("make the first admin token: %w", err)
@@ -58,8 +59,9 @@ func (a *Auth) makeFirstToken(ctx context.Context) error {
 	return nil
 }
 
-// makeKnown writes the token to the data folder, if there is one, and to the log.
-func (a *Auth) makeKnown(secret string) error {
+// makeKnown writes the token to the data folder, if there is one, and to the log: as a warning, or as an error where
+// warnings are not logged. The log may be the only place that tells it, so it must not be filtered out.
+func (a *Auth) makeKnown(ctx context.Context, secret string) error {
 	attrs := []any{"token", secret}
 	if a.host.DataDir != "" {
 		path := filepath.Join(a.host.DataDir, firstTokenFile)
@@ -68,7 +70,11 @@ func (a *Auth) makeKnown(secret string) error {
 		}
 		attrs = append(attrs, "file", path)
 	}
-	a.host.Log.Warn("made the first admin token: keep it, it is not shown again", attrs...)
+	level := slog.LevelWarn
+	if !a.host.Log.Enabled(ctx, level) {
+		level = slog.LevelError
+	}
+	a.host.Log.Log(ctx, level, "made the first admin token: keep it, it is not shown again", attrs...)
 	return nil
 }
 

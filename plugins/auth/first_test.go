@@ -122,6 +122,29 @@ func TestFirstTokenIsOnlyInTheLogWithoutADataFolder(t *testing.T) {
 	}
 }
 
+func TestFirstTokenIsLoggedWhateverTheLevel(t *testing.T) {
+	for level, want := range map[slog.Level]string{
+		slog.LevelDebug: "WARN", slog.LevelInfo: "WARN", slog.LevelWarn: "WARN", slog.LevelError: "ERROR",
+	} {
+		db := database(t)
+		var buf bytes.Buffer
+		host := &plugins.Host{
+			ID: "auth", DB: db, Log: slog.New(slog.NewJSONHandler(&buf, &slog.HandlerOptions{Level: level})),
+			Getenv: func(string) string { return "" },
+		}
+		if err := New(host).makeFirstToken(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var record struct{ Level, Token string }
+		if err := json.Unmarshal(buf.Bytes(), &record); err != nil || record.Level != want {
+			t.Errorf("-log-level %v: %v, want one record with %s: %s", level, err, want, &buf)
+		}
+		if all, known := admins(t, db, record.Token); all != 1 || known != 1 {
+			t.Errorf("-log-level %v: %d tokens, %d of them logged; want 1 and 1", level, all, known)
+		}
+	}
+}
+
 // TestCrashLeavesNoAdminTokenThatNobodyKnows stops the first boot at each of its steps.
 func TestCrashLeavesNoAdminTokenThatNobodyKnows(t *testing.T) {
 	db, dir := database(t), t.TempDir()

@@ -36,7 +36,7 @@ type newTokenView struct {
 type creation struct {
 	Name      string  `json:"name"`
 	Role      string  `json:"role"`
-	ExpiresAt *string `json:"expiresAt"` // RFC 3339, in the future; absent or null: never
+	ExpiresAt *string `json:"expiresAt"` // RFC 3339, in the future and in UTC before the year 10000; absent or null: never
 
 	expires *time.Time
 }
@@ -53,8 +53,12 @@ func (c *creation) Validate() (err error) {
 		return nil
 	}
 	at, err := time.Parse(time.RFC3339, *c.ExpiresAt)
-	if err != nil || !at.After(time.Now()) {
+	at = at.UTC().Truncate(time.Microsecond) // as the database keeps it, which would round it up
+	switch {
+	case err != nil || !at.After(time.Now()):
 		return plugins.Invalid("expiresAt", "expected a time in the future such as 2031-12-31T23:59:59Z (RFC 3339)")
+	case at.Year() > 9999: // an offset has made it later than any time that RFC 3339 can show
+		return plugins.Invalid("expiresAt", "expected a time that is before the year 10000 in UTC")
 	}
 	c.expires = &at
 	return nil

@@ -120,8 +120,12 @@ func invalid(t *testing.T, s *servertest.Server, kind, path string) {
 		{`"x"`, `""`, tooDeep, "metadata", "expected objects and arrays at most 10 deep"},
 		{`"x"`, `""`, `{"a":["\u0000"]}`, "metadata", "expected texts without the character U+0000"},
 		{`"x"`, `""`, `{"\u0000":1}`, "metadata", "expected texts without the character U+0000"},
-		{`"x"`, `""`, `{"a":1e99999}`, "metadata", "expected numbers between 1e-323 and 1e308, not 1e99999"},
-		{`"x"`, `""`, `{"a":-1e-99999}`, "metadata", "expected numbers between 1e-323 and 1e308, not -1e-99999"},
+		{`"x"`, `""`, `{"a":1e99999}`, "metadata", "expected numbers of at most 40 characters without an exponent, not 1e99999"},
+		{`"x"`, `""`, `{"a":-1e-99999}`, "metadata", "expected numbers of at most 40 characters without an exponent, not -1e-99999"},
+		{`"x"`, `""`, `{"a":[` + strings.Repeat("1e308,", 2000) + `0]}`, "metadata",
+			"expected numbers of at most 40 characters without an exponent, not 1e308"},
+		{`"x"`, `""`, `{"a":[` + strings.Repeat("1e39,", 399) + `1e31]}`, "metadata",
+			"expected an object of at most 16384 bytes with its numbers written out, not 16399"},
 	} {
 		body := `{"name":` + test.name + `,"description":` + test.description + `,"metadata":` + test.metadata + `}`
 		s.Do(t, "POST", path, editor, body).IsInvalid(t, test.field, test.message)
@@ -282,6 +286,17 @@ func metadata(t *testing.T, s *servertest.Server, path string) {
 	res := s.Do(t, "POST", path, s.Token(t, "editor"), `{"name":"Kept","metadata":`+text+`}`)
 	e := servertest.Decode[entry](t, res, 201)
 	var got, want any
+	long := `{"a":[` + strings.Repeat("1e39,", 399) + `1e16]}` // 16,384 bytes when it is written out
+	res = s.Do(t, "PUT", path+"/"+e.ID, s.Token(t, "editor"), `{"name":"Kept","description":"","metadata":`+long+`}`)
+	grown := servertest.Decode[entry](t, res, 200)
+	if len(grown.Metadata) != 16384 {
+		t.Errorf("%d bytes of numbers are shown as %d", len(long), len(grown.Metadata))
+	}
+	body := `{"name":"Kept","description":"","metadata":` + string(grown.Metadata) + `}`
+	again := servertest.Decode[entry](t, s.Do(t, "PUT", path+"/"+e.ID, s.Token(t, "editor"), body), 200)
+	if string(again.Metadata) != string(grown.Metadata) {
+		t.Error("what was shown is not taken as it is")
+	}
 	for _, v := range []struct {
 		text string
 		into *any
@@ -401,12 +416,13 @@ func targets(t *testing.T, s *servertest.Server, editor string) {
 
 	group, system := made(t, s, "/api/catalog/groups", "Watched group"), made(t, s, "/api/catalog/systems", "Watched")
 	s.Do(t, "PUT", group.Location+"/systems/"+system.Value.ID, editor, nil).Is(t, 204, "")
-	resource := "/api/notification/targets/catalog.system/resources/" + system.Value.ID
 	parents := `[{"type":"catalog.group","id":"` + group.Value.ID + `"}]`
-	s.Do(t, "GET", resource, editor, nil).
-		Is(t, 200, `{"type":"catalog.system","id":"`+system.Value.ID+`","name":"Watched","parents":`+parents+`}`)
-	s.Do(t, "GET", "/api/notification/targets/catalog.group/resources/"+group.Value.ID, editor, nil).
-		Is(t, 200, `{"type":"catalog.group","id":"`+group.Value.ID+`","name":"Watched group","parents":[]}`)
+	for _, id := range []func(string) string{strings.ToLower, strings.ToUpper} {
+		s.Do(t, "GET", "/api/notification/targets/catalog.system/resources/"+id(system.Value.ID), editor, nil).
+			Is(t, 200, `{"type":"catalog.system","id":"`+system.Value.ID+`","name":"Watched","parents":`+parents+`}`)
+		s.Do(t, "GET", "/api/notification/targets/catalog.group/resources/"+id(group.Value.ID), editor, nil).
+			Is(t, 200, `{"type":"catalog.group","id":"`+group.Value.ID+`","name":"Watched group","parents":[]}`)
+	}
 	for _, kind := range []string{"system", "group"} {
 		for _, id := range []string{plugins.NewID(), "x"} {
 			s.Do(t, "GET", "/api/notification/targets/catalog."+kind+"/resources/"+id, editor, nil).

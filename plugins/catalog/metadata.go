@@ -11,13 +11,15 @@ import (
 
 // The bounds of metadata.
 const (
-	maxMetadataBytes = 16 << 10 // of its JSON without spaces
+	maxMetadataBytes = 16 << 10 // of its JSON without spaces, as it is sent and as it is stored
 	maxMetadataKeys  = 50
 	maxMetadataDepth = 10 // of objects and arrays in each other, the outermost one included
+	maxNumberLength  = 40 // characters of a number without an exponent
 )
 
 // Metadata is what users note about a thing, as they see fit: a JSON object of at most 50 keys and 16 KiB, at most 10
-// deep. Its numbers keep every digit they were given with: those that were decoded are of type [json.Number].
+// deep. Its numbers are exact; those that were decoded are of type [json.Number]. They are stored without an exponent,
+// 1.50e3 as 1500 and 1e-3 as 0.001, in at most 40 characters. What is stored can be sent again as it is.
 type Metadata map[string]any
 
 // UnmarshalJSON reads a JSON object; null leaves m as it is.
@@ -60,10 +62,11 @@ func (m Metadata) encode() (string, error) {
 func storable(text string) error {
 	d := json.NewDecoder(strings.NewReader(text))
 	d.UseNumber()
+	size := len(text) // with all numbers written out
 	for depth := 0; ; {
 		token, err := d.Token()
-		if err != nil {
-			return nil // the end: the text was just encoded
+		if err != nil { // the end: the text was just encoded
+			break
 		}
 		switch v := token.(type) {
 		case json.Delim:
@@ -77,10 +80,42 @@ func storable(text string) error {
 				return plugins.Invalid("metadata", "expected texts without the character U+0000")
 			}
 		case json.Number:
-			f, err := strconv.ParseFloat(v.String(), 64)
-			if tiny := f == 0 && strings.ContainsAny(v.String(), "eE"); err != nil || tiny {
-				return plugins.Invalid("metadata", "expected numbers between 1e-323 and 1e308, not %.20s", v.String())
+			n, ok := writtenOut(v.String())
+			if !ok {
+				return plugins.Invalid("metadata", "expected numbers of at most %d characters without an exponent, not %.20s",
+					maxNumberLength, v.String())
 			}
+			size += n - len(v)
 		}
 	}
+	if size > maxMetadataBytes {
+		return plugins.Invalid("metadata", "expected an object of at most %d bytes with its numbers written out, not %d",
+			maxMetadataBytes, size)
+	}
+	return nil
+}
+
+// writtenOut returns how many characters a JSON number has at most when it is written without an exponent, as type
+// numeric writes it, and whether they are few enough. The digits after the point of 1.50e-3 are two and three more; of
+// 1.50e3 none are left, and one zero is added before it.
+func writtenOut(number string) (length int, ok bool) {
+	digits, exponent := number, 0
+	if i := strings.IndexAny(number, "eE"); i >= 0 {
+		var err error
+		digits = number[:i]
+		exponent, err = strconv.Atoi(number[i+1:])
+		if err != nil || exponent < -maxNumberLength || exponent > maxNumberLength { // too many digits, whatever they are
+			return 0, false
+		}
+	}
+	whole, fraction, _ := strings.Cut(digits, ".")
+	whole, minus := strings.CutPrefix(whole, "-")
+	length = max(1, len(whole)+exponent)
+	if after := len(fraction) - exponent; after > 0 {
+		length += 1 + after
+	}
+	if minus {
+		length++
+	}
+	return length, length <= maxNumberLength
 }

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/lib/pq"
 
@@ -61,6 +62,7 @@ func (c *Catalog) groupResources(ctx context.Context, page plugins.Page) (plugin
 }
 
 func (c *Catalog) systemResource(ctx context.Context, id string) (notification.Resource, error) {
+	id = strings.ToLower(id) // a UUID in upper case is the same one
 	if !plugins.IsID(id) {
 		return notification.Resource{}, plugins.NotFound("system")
 	}
@@ -75,6 +77,7 @@ func (c *Catalog) systemResource(ctx context.Context, id string) (notification.R
 }
 
 func (c *Catalog) groupResource(ctx context.Context, id string) (notification.Resource, error) {
+	id = strings.ToLower(id) // a UUID in upper case is the same one
 	if !plugins.IsID(id) {
 		return notification.Resource{}, plugins.NotFound("group")
 	}
