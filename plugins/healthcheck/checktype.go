@@ -27,11 +27,13 @@ type CheckType interface {
 	// Type is the name that configurations use: 1 to 40 lower case letters, digits and dashes, the first a letter.
 	Type() string
 
-	// Validate checks the config of a configuration before it is stored. An error names the field as the config does, "url";
-	// to the caller of the API it becomes "config.url". See [plugins.Invalid].
-	Validate(config json.RawMessage) error
+	// Validate checks config, an object as it came in a request, and returns its normal form: an object with what was
+	// understood of it and nothing else, written anew from what was decoded. The normal form is what is stored, shown and
+	// given to Run, in any order of its fields; Validate must accept it, with the same meaning. An error names the
+	// field as config does, "url"; to the caller of the API it becomes "config.url". See [plugins.Invalid].
+	Validate(config json.RawMessage) (normal json.RawMessage, err error)
 
-	// Run makes one run with a config that Validate has accepted, and says how it ended. It returns soon after ctx has
+	// Run makes one run with a normal form that Validate has returned, and says how it ended. It returns soon after ctx has
 	// ended; [context.Cause] then has the words for it, such as "timed out after 5s". A run whose ctx ended because the
 	// server or the plugin stops is not recorded, whatever it returns.
 	Run(ctx context.Context, config json.RawMessage) Outcome

@@ -152,13 +152,22 @@ func TestAConfigIsValidatedByItsType(t *testing.T) {
 		{"one", `{"bad":true}`, "config.bad", "expected false"},
 		{"one", `{}`, "", ""},
 	} {
-		err := r.validate(ConfigurationInput{Type: test.kind, Config: json.RawMessage(test.config)})
+		normal, err := r.validate(ConfigurationInput{Type: test.kind, Config: json.RawMessage(test.config)})
+		if err == nil && string(normal) != `{"normal":true}` {
+			t.Errorf("%+v: the normal form is %s", test, normal)
+		}
 		e, _ := errors.AsType[*plugins.Error](err)
 		switch {
 		case test.message == "" && err != nil:
 			t.Errorf("%+v: %v", test, err)
 		case test.message != "" && (e == nil || e.Status != http.StatusBadRequest || e.Field != test.field || e.Message != test.message):
 			t.Errorf("%+v: got %#v", test, err)
+		}
+	}
+	for _, config := range []string{`{"broken":true}`, `{"nothing":true}`} {
+		_, err := r.validate(ConfigurationInput{Type: "one", Config: json.RawMessage(config)})
+		if err == nil || err.Error() != "validate a config of type one: its normal form is not an object" {
+			t.Errorf("%s: %v", config, err)
 		}
 	}
 }

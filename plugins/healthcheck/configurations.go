@@ -37,9 +37,9 @@ var (
 // Configuration says what to look at, how, and how often.
 type Configuration struct {
 	ID              string          `json:"id"`
-	Name            string          `json:"name"` // unique without regard to case
-	Type            string          `json:"type"` // of the check
-	Config          json.RawMessage `json:"config"`
+	Name            string          `json:"name"`            // unique without regard to case
+	Type            string          `json:"type"`            // of the check
+	Config          json.RawMessage `json:"config"`          // in the normal form of its type
 	IntervalSeconds int             `json:"intervalSeconds"` // from one run to the next
 	TimeoutMs       int             `json:"timeoutMs"`       // for all of one run, in milliseconds
 	CreatedAt       time.Time       `json:"createdAt"`
@@ -69,37 +69,42 @@ func (in *ConfigurationInput) Validate() (err error) {
 	return nil
 }
 
-// validate has the type look at the config.
-func (r *registry) validate(in ConfigurationInput) error {
+// validate has the type look at the config, and returns the config's normal form. Only that may be stored: decoders differ in
+// what they make of a field that is given twice or in another case, and one of them would run what another has checked.
+func (r *registry) validate(in ConfigurationInput) (normal json.RawMessage, err error) {
 	kind, done, ok := r.begin(in.Type)
 	if !ok {
-		return plugins.Invalid("type", "expected a check type: %s", strings.Join(r.names(), ", "))
+		return nil, plugins.Invalid("type", "expected a check type: %s", strings.Join(r.names(), ", "))
 	}
 	defer done()
 	if len(in.Config) == 0 || in.Config[0] != '{' {
-		return plugins.Invalid("config", "expected an object")
+		return nil, plugins.Invalid("config", "expected an object")
 	}
 	var refused error
 	if err := plugins.Protect(func() error {
-		refused = kind.Validate(in.Config)
+		normal, refused = kind.Validate(in.Config)
 		return nil
 	}); err != nil {
-		return fmt.Errorf("validate a config of type %s: %w", in.Type, err)
+		return nil, fmt.Errorf("validate a config of type %s: %w", in.Type, err)
 	}
 	if e, ok := errors.AsType[*plugins.Error](refused); ok {
 		within := *e
 		within.Field = strings.TrimSuffix("config."+e.Field, ".")
-		return &within
+		return nil, &within
 	}
-	return refused
+	if refused == nil && (!json.Valid(normal) || normal[0] != '{') {
+		return nil, fmt.Errorf("validate a config of type %s: its normal form is not an object", in.Type)
+	}
+	return normal, refused
 }
 
 func (h *Healthcheck) createConfiguration(r *http.Request, in ConfigurationInput) (plugins.Created[Configuration], error) {
 	var created plugins.Created[Configuration]
-	if err := h.types.validate(in); err != nil {
+	var err error
+	if in.Config, err = h.types.validate(in); err != nil {
 		return created, err
 	}
-	err := plugins.Tx(r.Context(), h.host.DB, func(tx *sql.Tx) (err error) {
+	err = plugins.Tx(r.Context(), h.host.DB, func(tx *sql.Tx) (err error) {
 		created.Value, err = insertConfiguration(r.Context(), tx, in)
 		return err
 	})
@@ -159,7 +164,7 @@ func (h *Healthcheck) updateConfiguration(r *http.Request, in ConfigurationInput
 	if err != nil {
 		return Configuration{}, err
 	}
-	if err := h.types.validate(in); err != nil {
+	if in.Config, err = h.types.validate(in); err != nil {
 		return Configuration{}, err
 	}
 	ctx := r.Context()

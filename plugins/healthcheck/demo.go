@@ -2,7 +2,9 @@
 // something to see within a minute. It is made at most once in the life of a database, whoever removes it and however many
 // servers boot at once: the row of healthcheck.demo decides, and it is there also when there was nothing to make.
 //
-// A server that comes back on another port points the example there, as long as nobody has changed it.
+// A server that comes back on another port points the example there, as long as nobody has changed it. But the example may
+// belong to another server on the same database that is up and well: as long as one answers at the example's
+// address, it stays there.
 
 package healthcheck
 
@@ -13,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
@@ -23,21 +26,26 @@ var (
 	demoMarkSQL string
 	//go:embed sql/demo_keep.sql
 	demoKeepSQL string
+	//go:embed sql/demo_elsewhere.sql
+	demoElsewhereSQL string
 	//go:embed sql/demo_move.sql
 	demoMoveSQL string
 )
 
-// makeDemo makes the example, or looks after the one that is there.
-func (h *Healthcheck) makeDemo(ctx context.Context) error {
+// demoPatience is how long the server that the example points at may take to answer.
+const demoPatience = time.Second
+
+// demo makes the example, or looks after the one that is there.
+func (h *Healthcheck) demo(ctx context.Context) error {
 	url := h.host.LocalURL + "/.checkstack/health"
-	config, err := json.Marshal(map[string]string{"url": url})
+	config, err := demoConfig(url)
 	if err != nil {
 		return err
 	}
+	if err := h.moveDemo(ctx, url, config); err != nil {
+		return err
+	}
 	return plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
-		if err := moveDemo(ctx, tx, url, config); err != nil || !h.host.Demo {
-			return err
-		}
 		var marked bool
 		if err := tx.QueryRowContext(ctx, demoMarkSQL).Scan(&marked); errors.Is(err, sql.ErrNoRows) {
 			return nil
@@ -64,15 +72,38 @@ func (h *Healthcheck) makeDemo(ctx context.Context) error {
 	})
 }
 
-// moveDemo points an example that nobody has changed at this server's present address.
-func moveDemo(ctx context.Context, tx *sql.Tx, url string, config json.RawMessage) error {
-	var id string
-	switch err := tx.QueryRowContext(ctx, demoMoveSQL, url, string(config)).Scan(&id); {
+// moveDemo points an example that nobody has changed at this server's present address, unless one answers at the address
+// that it has.
+func (h *Healthcheck) moveDemo(ctx context.Context, url string, config json.RawMessage) error {
+	var old string
+	switch err := h.host.DB.QueryRowContext(ctx, demoElsewhereSQL, url).Scan(&old); {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil
 	case err != nil:
-		return fmt.Errorf("move the example: %w", err)
+		return fmt.Errorf("find the example: %w", err)
 	}
-	_, err := tx.ExecContext(ctx, rescheduleSQL, id)
-	return err
+	there, err := demoConfig(old)
+	if err != nil {
+		return err
+	}
+	run, err := h.types.run(ctx, check{kind: "http", config: there, timeout: demoPatience})
+	if err != nil || run.Status == plugins.Healthy {
+		return err
+	}
+	return plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
+		var id string
+		switch err := tx.QueryRowContext(ctx, demoMoveSQL, old, url, string(config)).Scan(&id); {
+		case errors.Is(err, sql.ErrNoRows):
+			return nil // somebody has changed it, or another server was first
+		case err != nil:
+			return fmt.Errorf("move the example: %w", err)
+		}
+		_, err := tx.ExecContext(ctx, rescheduleSQL, id)
+		return err
+	})
+}
+
+// demoConfig is the config of the example where nobody has changed it.
+func demoConfig(url string) (json.RawMessage, error) {
+	return json.Marshal(map[string]string{"url": url})
 }

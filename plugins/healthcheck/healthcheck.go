@@ -85,8 +85,10 @@ func (h *Healthcheck) init(context.Context) error {
 }
 
 func (h *Healthcheck) afterPluginsReady(ctx context.Context) error {
-	if err := h.makeDemo(ctx); err != nil { // an example must not keep a server from starting
-		h.host.Log.Warn("no example was made", "error", err)
+	if h.host.Demo {
+		if err := h.demo(ctx); err != nil { // an example must not keep a server from starting
+			h.host.Log.Warn("no example was made", "error", err)
+		}
 	}
 	h.host.Readiness.Register(h.scheduler.probe())
 	h.host.Go(h.scheduler.loop)

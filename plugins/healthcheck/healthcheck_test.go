@@ -164,6 +164,12 @@ func story(t *testing.T, s *servertest.Server) {
 func invalid(t *testing.T, s *servertest.Server) {
 	editor := s.Token(t, "editor")
 	kept := configure(t, s, "Kept", "http://example.org", 60)
+	again := input("Kept", "", 60)
+	again["config"] = kept.Config
+	kept = servertest.Decode[configuration](t, s.Do(t, "PUT", base+"/configurations/"+kept.ID, editor, again), 200) // as it was read
+	if string(kept.Config) != `{"url":"http://example.org"}` {
+		t.Errorf("the config is %s", kept.Config)
+	}
 	for _, test := range []struct{ field, value, message string }{
 		{"name", `" "`, "expected a text of 1 to 200 characters, not an empty one"},
 		{"name", `"` + strings.Repeat("ä", 201) + `"`, "expected a text of 1 to 200 characters, not 201"},
@@ -174,6 +180,8 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"config", `"http://example.org"`, "expected an object"},
 		{"config.url", `{}`, "expected an absolute URL such as https://example.org/health"},
 		{"config.method", `{"url":"http://example.org","method":"get"}`, "expected a method in capital letters, such as GET"},
+		{"config.URL", `{"url":"ftp://example.org","URL":"http://example.org"}`, "there is no such field"},
+		{"config.url", `{"url":"ftp://example.org","url":"http://example.org"}`, "expected this field once"},
 		{"config.speed", `{"url":"http://example.org","speed":1}`, "there is no such field"},
 		{"intervalSeconds", `0`, "expected a whole number of seconds from 1 to 2592000, not 0"},
 		{"intervalSeconds", `2592001`, "expected a whole number of seconds from 1 to 2592000, not 2592001"},

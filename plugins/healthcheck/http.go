@@ -57,9 +57,12 @@ func newHTTPCheck() *httpCheck {
 func (*httpCheck) Type() string { return "http" }
 
 // Validate accepts what parseHTTPConfig does.
-func (*httpCheck) Validate(config json.RawMessage) error {
-	_, err := parseHTTPConfig(config)
-	return err
+func (*httpCheck) Validate(config json.RawMessage) (json.RawMessage, error) {
+	c, err := parseHTTPConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return c.normal(config)
 }
 
 // httpResult is what a run measured.

@@ -24,10 +24,11 @@ func once(t *testing.T, timeout time.Duration, config string) (plugins.Run, http
 	if _, err := types.add(newHTTPCheck()); err != nil {
 		t.Fatal(err)
 	}
-	if err := types.validate(ConfigurationInput{Type: "http", Config: json.RawMessage(config)}); err != nil {
+	normal, err := types.validate(ConfigurationInput{Type: "http", Config: json.RawMessage(config)})
+	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := types.run(t.Context(), check{kind: "http", config: json.RawMessage(config), timeout: timeout})
+	run, err := types.run(t.Context(), check{kind: "http", config: normal, timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}

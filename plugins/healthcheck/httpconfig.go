@@ -4,17 +4,23 @@
 //	{"url": "https://example.org/health", "method": "POST", "headers": {"Authorization": "Bearer …"}, "body": "{}",
 //	 "expectStatus": [200, "3xx"], "expectBody": "\"ok\":true", "followRedirects": false, "tlsVerify": true}
 //
-// Only url is required.
+// Only url is required. A field has one name, whose case counts, and is given once. What is stored is written anew from what
+// was understood: the fields that were given, without those that are null.
 
 package healthcheck
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"unicode"
@@ -49,6 +55,9 @@ type httpConfig struct {
 // certificates.
 func parseHTTPConfig(data json.RawMessage) (httpConfig, error) {
 	c := httpConfig{Method: http.MethodGet, ExpectStatus: expectedStatus{{200, 299}}, FollowRedirects: true, TLSVerify: true}
+	if err := exactFields(data, reflect.TypeFor[httpConfig]()); err != nil {
+		return httpConfig{}, err
+	}
 	if err := plugins.Decode(data, &c); err != nil {
 		return httpConfig{}, err
 	}
@@ -58,6 +67,50 @@ func parseHTTPConfig(data json.RawMessage) (httpConfig, error) {
 		}
 	}
 	return c, nil
+}
+
+// exactFields refuses what encoding/json lets through: a field of an object whose name differs from that of the type's field
+// in case, and one that is given twice. Whatever else is wrong with data is left to [plugins.Decode].
+func exactFields(data json.RawMessage, t reflect.Type) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return nil
+	}
+	seen := make(map[string]bool, t.NumField())
+	for d.More() {
+		token, err := d.Token()
+		name, ok := token.(string)
+		var value json.RawMessage
+		if err != nil || !ok || d.Decode(&value) != nil {
+			return nil
+		}
+		for field := range t.Fields() {
+			switch known := field.Tag.Get("json"); {
+			case name != known && strings.EqualFold(name, known):
+				return plugins.Invalid(name, "there is no such field")
+			case name == known && seen[name]:
+				return plugins.Invalid(name, "expected this field once")
+			}
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// normal writes what c says of the fields that are given. What is absent or null stays so, and so keeps to the default.
+func (c *httpConfig) normal(given json.RawMessage) (json.RawMessage, error) {
+	var fields, asked map[string]json.RawMessage
+	data, err := json.Marshal(c)
+	if err == nil {
+		err = errors.Join(json.Unmarshal(data, &fields), json.Unmarshal(given, &asked))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write a config: %w", err)
+	}
+	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool {
+		return asked[name] == nil || string(asked[name]) == "null"
+	})
+	return json.Marshal(fields)
 }
 
 func (c *httpConfig) checkURL() error {
@@ -190,6 +243,17 @@ func (e *expectedStatus) UnmarshalJSON(data []byte) error {
 	}
 	*e = ranges
 	return nil
+}
+
+// MarshalJSON writes what UnmarshalJSON reads.
+func (e expectedStatus) MarshalJSON() ([]byte, error) {
+	entries := make([]any, len(e))
+	for i, r := range e {
+		if entries[i] = r.low; r.low != r.high {
+			entries[i] = fmt.Sprintf("%dxx", r.low/100)
+		}
+	}
+	return json.Marshal(entries)
 }
 
 func (e expectedStatus) has(code int) bool {

@@ -1,6 +1,7 @@
 package healthcheck
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -98,6 +99,12 @@ func TestEveryBadFieldOfAnHTTPCheckIsRefusedByName(t *testing.T) {
 		{`"followRedirects":"yes"`, "followRedirects", "expected true or false, not string"},
 		{`"tlsVerify":0`, "tlsVerify", "expected true or false, not number"},
 		{`"timeout":5`, "timeout", "there is no such field"},
+		{`"URL":"http://example.org"`, "URL", "there is no such field"},
+		{`"url":"ftp://example.org","URL":"http://example.org"`, "URL", "there is no such field"},
+		{`"tl\u017fVerify":false`, "tlſVerify", "there is no such field"}, // a letter that folds to s
+		{`"Method":7`, "Method", "there is no such field"},
+		{`"url":"ftp://example.org","url":"http://example.org"`, "url", "expected this field once"},
+		{`"method":"GET","method":null`, "method", "expected this field once"},
 	} {
 		config := "{" + test.fields + "}"
 		if !strings.HasPrefix(test.fields, `"url"`) {
@@ -115,13 +122,30 @@ func TestEveryBadFieldOfAnHTTPCheckIsRefusedByName(t *testing.T) {
 	}
 }
 
-// FuzzHTTPConfig: whatever is accepted makes a request that can be sent, and keeps to the limits.
+func TestTheNormalFormOfAnHTTPCheckIsWhatWasUnderstood(t *testing.T) {
+	for _, test := range []struct{ config, want string }{
+		{`{"url":"http://a"}`, `{"url":"http://a"}`},
+		{` { "url" : "http:\/\/\u0061" , "method":null, "headers":null, "expectStatus":null, "tlsVerify":null } `, `{"url":"http://a"}`},
+		{`{"url":"http://a","method":"GET","body":"","headers":{},"followRedirects":true}`,
+			`{"body":"","followRedirects":true,"headers":{},"method":"GET","url":"http://a"}`},
+		{`{"expectStatus":["2xx",200,"5xx"],"tlsVerify":false,"headers":{"X-A":"1","X-A":"2"},"url":"http://a"}`,
+			`{"expectStatus":["2xx",200,"5xx"],"headers":{"X-A":"2"},"tlsVerify":false,"url":"http://a"}`},
+		{`{"url":"http://a","expectBody":"\ud800"}`, `{"expectBody":"�","url":"http://a"}`}, // half a character, which no database takes
+	} {
+		if got, err := newHTTPCheck().Validate(json.RawMessage(test.config)); err != nil || string(got) != test.want {
+			t.Errorf("%s: got %s, %v; want %s", test.config, got, err, test.want)
+		}
+	}
+}
+
+// FuzzHTTPConfig: whatever is accepted makes a request that can be sent, keeps to the limits, and means the same in its
+// normal form, which is accepted and its own normal form.
 func FuzzHTTPConfig(f *testing.F) {
 	for _, seed := range []string{
 		`{"url":"https://example.org/health"}`,
 		`{"url":"http://[::1]:80/?q#f","method":"POST","headers":{"Host":"a:1","X-Y":"z"},"body":"{}","expectStatus":[200,"3xx"],"expectBody":"a"}`,
 		`{"url":"http://a.example","headers":{"x":"\t"},"method":"A-B","tlsVerify":false,"followRedirects":false}`,
-		`{"url":"http://ä.example/ü"}`, `{"url":"http://a%41/"}`, `null`, `[]`, `{"expectStatus":["2xx"]}`,
+		`{"url":"http://ä.example/ü"}`, `{"url":"http://a","URL":"http://b"}`, `{"url":"http://a","headers":null,"body":"<\u2028"}`, `{"url":"http://a%41/"}`, `null`, `[]`, `{"expectStatus":["2xx"]}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -132,6 +156,16 @@ func FuzzHTTPConfig(f *testing.F) {
 				t.Fatalf("not an error a caller could use: %#v", err)
 			}
 			return
+		}
+		normal, err := c.normal(data)
+		if err != nil {
+			t.Fatalf("accepted, but has no normal form: %v", err)
+		}
+		if again, err := parseHTTPConfig(normal); err != nil || !reflect.DeepEqual(again, c) {
+			t.Fatalf("%s is %+v, %v; it was %+v", normal, again, err, c)
+		}
+		if again, err := newHTTPCheck().Validate(normal); err != nil || !bytes.Equal(again, normal) {
+			t.Fatalf("the normal form of %s is %s, %v", normal, again, err)
 		}
 		req, err := c.request(t.Context())
 		if err != nil {

@@ -19,13 +19,19 @@ func TestMain(m *testing.M) { postgrestest.Main(m) }
 
 // database is a database with the tables of this plugin and of a ledger.
 func database(t *testing.T) *sql.DB {
+	db, _ := schema(t)
+	return db
+}
+
+// schema is database with the URL of the database.
+func schema(t *testing.T) (*sql.DB, string) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, _ := postgrestest.New(t, postgres.Set{ID: "healthcheck", Files: files})
+	db, url := postgrestest.New(t, postgres.Set{ID: "healthcheck", Files: files})
 	execute(t, db, `create table ledger (run_id uuid primary key, system_id text, configuration_id uuid, status text, result jsonb, executed_at timestamptz)`)
-	return db
+	return db, url
 }
 
 // ledger is a history of runs and nothing else, in a table. It refuses runs whose message is "refuse".
@@ -60,11 +66,17 @@ type kind struct {
 
 func (k kind) Type() string { return k.name }
 
-func (k kind) Validate(config json.RawMessage) error {
-	if string(config) == `{"bad":true}` {
-		return plugins.Invalid("bad", "expected false")
+// Validate takes everything as {"normal": true}, apart from what shows what a type could do wrong.
+func (k kind) Validate(config json.RawMessage) (json.RawMessage, error) {
+	switch string(config) {
+	case `{"bad":true}`:
+		return nil, plugins.Invalid("bad", "expected false")
+	case `{"broken":true}`:
+		return json.RawMessage(`7`), nil
+	case `{"nothing":true}`:
+		return nil, nil
 	}
-	return nil
+	return json.RawMessage(`{"normal":true}`), nil
 }
 
 func (k kind) Run(ctx context.Context, config json.RawMessage) Outcome { return k.run(ctx, config) }

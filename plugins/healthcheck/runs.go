@@ -106,7 +106,8 @@ func (h *Healthcheck) series(r *http.Request, _ plugins.None) (plugins.List[plug
 	return plugins.List[plugins.Bucket]{Items: buckets, Total: len(buckets)}, err
 }
 
-// seriesQuery reads configurationId, from, to and points; without a range it is the 24 hours before now.
+// seriesQuery reads configurationId, from, to and points; without a range it is the 24 hours before now. The history itself
+// refuses a range that, widened to whole hours, ends after the year 9999.
 func seriesQuery(query url.Values, now time.Time) (q plugins.SeriesQuery, err error) {
 	if q.ConfigurationID, err = configurationParam(query); err != nil {
 		return q, err
@@ -139,12 +140,12 @@ func timeParam(query url.Values, name string, def time.Time) (time.Time, error) 
 	}
 	t, ok := parseTime(s)
 	if !ok {
-		return time.Time{}, plugins.Invalid(name, "expected a time such as 2026-01-31T12:00:00Z, from the year 2000 on")
+		return time.Time{}, plugins.Invalid(name, "expected a time such as 2026-01-31T12:00:00Z, in the years 2000 to 9999")
 	}
 	return t, nil
 }
 
-// parseTime reads a time of RFC 3339 in the years 2000 to 9999, UTC.
+// parseTime reads a time of RFC 3339 whose year in UTC is one of 2000 to 9999.
 func parseTime(s string) (time.Time, bool) {
 	t, err := time.Parse(time.RFC3339, s)
 	t = t.UTC()

@@ -15,7 +15,7 @@ const someID = "0198c0de-0000-4000-8000-00000000000a"
 func TestEveryBadParameterOfTheHistoryIsRefusedByName(t *testing.T) {
 	runs := func(q url.Values) error { _, err := runsQuery(q); return err }
 	series := func(q url.Values) error { _, err := seriesQuery(q, start); return err }
-	const when = "expected a time such as 2026-01-31T12:00:00Z, from the year 2000 on"
+	const when = "expected a time such as 2026-01-31T12:00:00Z, in the years 2000 to 9999"
 	for _, test := range []struct {
 		parse                 func(url.Values) error
 		query, field, message string
@@ -31,6 +31,8 @@ func TestEveryBadParameterOfTheHistoryIsRefusedByName(t *testing.T) {
 		{series, "configurationId=" + someID + "&points=2001", "points", "expected a whole number from 1 to 2000"},
 		{series, "configurationId=" + someID + "&from=yesterday", "from", when},
 		{series, "configurationId=" + someID + "&to=1999-12-31T00:00:00Z", "to", when},
+		{series, "configurationId=" + someID + "&to=9999-12-31T23:59:59-00:01", "to", when}, // the year 10000 in UTC
+		{series, "configurationId=" + someID + "&to=10000-01-01T00:00:00Z", "to", when},
 		{series, "configurationId=" + someID + "&from=2026-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from", "expected a time before to"},
 		{series, "configurationId=" + someID + "&from=2000-01-02T00:00:00Z&to=2026-01-02T00:00:00Z", "from", "expected a time at most 4000 days before to"},
 	} {

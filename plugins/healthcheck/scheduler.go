@@ -9,7 +9,8 @@
 // The rhythm is that of the slots, not of the runs: a run that takes long does not shift those after it, and slots that
 // passed while nothing could run are left out. One claim takes as many rows as there are free places, 64 in all. Between
 // claims the scheduler sleeps until the next row is due, at most a second, because other servers change the table too; a
-// change made here wakes it at once.
+// change made here wakes it at once. When no place becomes free for long, because every run hangs, the scheduler
+// still goes round but does nothing: it says so in the log and to the probe.
 
 package healthcheck
 
@@ -41,7 +42,7 @@ const (
 	maxIdle      = time.Second           // between two looks at the table
 	minIdle      = 10 * time.Millisecond // so that a busy server claims several rows at a time
 	claimTimeout = 10 * time.Second      // for one look at the table
-	maxSilence   = 30 * time.Second      // without a look at the table, then the probe fails
+	maxSilence   = 30 * time.Second      // without a look at the table or a free place, then the probe fails
 )
 
 // scheduler claims due checks and runs them.
@@ -54,7 +55,8 @@ type scheduler struct {
 	woken    chan struct{} // holds an element when there is a reason to look at the table now
 
 	running atomic.Int32
-	looked  atomic.Int64 // when the table was last looked at, or need not be, in ns since 1970
+	looked  atomic.Int64 // when the table was last looked at, in ns since 1970
+	jam     jam
 }
 
 // claimed is a check that this server has to run, and the lease it holds on it.
@@ -72,7 +74,13 @@ func (s *scheduler) loop(ctx context.Context) {
 	defer runs.Wait()
 	for ctx.Err() == nil {
 		wait, err := s.look(ctx, &runs)
+		full := errors.Is(err, errFull)
+		if !full {
+			s.jam.ended(s.log)
+		}
 		switch {
+		case full:
+			s.jam.lasts(s.log)
 		case err == nil:
 			s.looked.Store(time.Now().UnixNano())
 			s.outage.ended(s.log, "checks can be claimed again")
@@ -84,11 +92,14 @@ func (s *scheduler) loop(ctx context.Context) {
 	}
 }
 
-// look claims what is due, starts it, and says how long there is nothing more to do.
+// errFull says that no place is free, so that nothing could be claimed.
+var errFull = errors.New("all places are taken")
+
+// look claims what is due, starts it, and says how long there is nothing more to do. The error may be errFull.
 func (s *scheduler) look(ctx context.Context, runs *sync.WaitGroup) (wait time.Duration, err error) {
 	free := maxRunning - int(s.running.Load())
 	if free == 0 {
-		return maxIdle, nil // the first run that ends wakes the loop
+		return maxIdle, errFull // the first run that ends wakes the loop
 	}
 	ctxClaim, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
@@ -158,13 +169,51 @@ func (s *scheduler) probe() plugins.Probe {
 		Name:     "healthcheck.scheduler",
 		Optional: true, // a server that cannot check can still show what is known
 		Check: func(context.Context) (plugins.Result, error) {
-			silent := time.Since(time.Unix(0, s.looked.Load()))
-			if silent > maxSilence {
+			if full := s.jam.age(); full > maxSilence {
+				return plugins.Result{Message: jamMessage(full)}, nil
+			}
+			if silent := time.Since(time.Unix(0, s.looked.Load())); silent > maxSilence {
 				return plugins.Result{Message: fmt.Sprintf("no due check could be claimed for %d s", int(silent.Seconds()))}, nil
 			}
 			return plugins.Result{OK: true}, nil
 		},
 	}
+}
+
+// jam is a time without a free place. One goroutine reports it, any may ask its age.
+type jam struct {
+	since  atomic.Pointer[time.Time] // nil while there is a free place
+	warned bool
+}
+
+// lasts is called again and again while no place is free; once that has been so for long it logs a warning.
+func (j *jam) lasts(log *slog.Logger) {
+	j.since.CompareAndSwap(nil, new(time.Now()))
+	if age := j.age(); age > maxSilence && !j.warned {
+		j.warned = true
+		log.Warn("no check can be started", "error", jamMessage(age))
+	}
+}
+
+// ended is called when there is a free place.
+func (j *jam) ended(log *slog.Logger) {
+	if j.warned {
+		j.warned = false
+		log.Info("checks can be started again", "after", j.age().Round(time.Millisecond).String())
+	}
+	j.since.Store(nil)
+}
+
+// age is how long no place has been free.
+func (j *jam) age() time.Duration {
+	if since := j.since.Load(); since != nil {
+		return time.Since(*since)
+	}
+	return 0
+}
+
+func jamMessage(age time.Duration) string {
+	return fmt.Sprintf("all %d places have been taken for %s", maxRunning, age.Truncate(time.Second))
 }
 
 // outage logs the first of a row of failures, and their end. It is used by one goroutine.

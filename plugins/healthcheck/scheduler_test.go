@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"checkstack/plugins"
@@ -348,6 +349,64 @@ func TestASystemHasAtMost500Checks(t *testing.T) {
 	if err := try(last); err == nil || err.Error() != "Limit reached: a system may have at most 500 checks" {
 		t.Errorf("one more: %v", err)
 	}
+}
+
+// TestHangingRunsThatTakeAllPlacesAreReported has 64 checks hang for 90 s. The clock is that of the bubble: it moves on
+// when everybody waits for it.
+func TestHangingRunsThatTakeAllPlacesAreReported(t *testing.T) {
+	_, url := schema(t)
+	synctest.Test(t, func(t *testing.T) {
+		db, err := sql.Open("postgres", url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		ran := make(chan struct{}, 1)
+		hang := kind{"hang", func(ctx context.Context, _ json.RawMessage) Outcome {
+			<-ctx.Done()
+			return Outcome{Status: plugins.Unhealthy}
+		}}
+		s := servers(t, db, 1, hang, kind{"test", func(context.Context, json.RawMessage) Outcome {
+			ran <- struct{}{}
+			return Outcome{Status: plugins.Healthy}
+		}})[0]
+		var log lines
+		s.log = slog.New(slog.NewTextHandler(&log, nil))
+		names := make([]string, maxRunning)
+		for i := range names {
+			names[i] = fmt.Sprint("hanging ", i)
+		}
+		due := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+		configure(t, db, "hang", 30*24*time.Hour, 90*time.Second, due, names...)
+		configure(t, db, "test", 30*24*time.Hour, time.Second, due.Add(time.Second), "waiting")
+		p := s.probe()
+		ctx, stop := context.WithCancel(t.Context())
+		var loop sync.WaitGroup
+		loop.Go(func() { s.loop(ctx) })
+		for _, test := range []struct {
+			wait time.Duration
+			want plugins.Result
+			warn int
+		}{
+			{29 * time.Second, plugins.Result{OK: true}, 0},
+			{2500 * time.Millisecond, plugins.Result{Message: "all 64 places have been taken for 31s"}, 1},
+			{30 * time.Second, plugins.Result{Message: "all 64 places have been taken for 1m1s"}, 1},
+		} {
+			<-time.After(test.wait)
+			if got, err := p.Check(t.Context()); err != nil || got != test.want {
+				t.Errorf("%s later: %+v, %v; want %+v", test.wait, got, err, test.want)
+			}
+			log.await(t, "no check can be started", test.warn)
+		}
+		<-ran
+		log.await(t, "checks can be started again", 1)
+		if got, err := p.Check(t.Context()); err != nil || !got.OK {
+			t.Errorf("when the runs have ended: %+v, %v", got, err)
+		}
+		stop()
+		loop.Wait()
+		log.await(t, "no check can be started", 1)
+	})
 }
 
 func TestTheProbeFailsWhenNothingCouldBeClaimedForLong(t *testing.T) {

@@ -128,6 +128,28 @@ func TestTheExampleIsMadeOnceHoweverManyServersBoot(t *testing.T) {
 	}
 }
 
+func TestTheExampleStaysWithAServerThatAnswers(t *testing.T) {
+	_, url := postgrestest.New(t)
+	demo := servertest.Config{Database: url, Args: []string{"-demo=true"}}
+	owner := servertest.Start(t, demo)
+	pointsAt := func(s *servertest.Server, want *servertest.Server) {
+		t.Helper()
+		list := servertest.Decode[plugins.List[configuration]](t, s.Do(t, "GET", base+"/configurations", s.Token(t, "viewer"), nil), 200)
+		if list.Total != 1 || string(list.Items[0].Config) != `{"url":"`+want.URL+`/.checkstack/health"}` {
+			t.Errorf("the configurations are %+v, want one of %s", list, want.URL)
+		}
+	}
+	guest := servertest.Start(t, demo)
+	pointsAt(guest, owner)
+	guest.Stop(t)
+	owner.Stop(t)
+	without := servertest.Start(t, servertest.Config{Database: url}) // that is -demo=false
+	pointsAt(without, owner)
+	heir := servertest.Start(t, demo)
+	pointsAt(heir, heir)
+	pointsAt(without, heir)
+}
+
 func TestThereIsNoExampleWhereSomethingIsWatchedAlready(t *testing.T) {
 	_, url := postgrestest.New(t)
 	first := servertest.Start(t, servertest.Config{Database: url})
