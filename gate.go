@@ -22,6 +22,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -333,6 +334,9 @@ func (rm *room) full(pattern string) (string, error) {
 	if !strings.HasPrefix(p, "/") {
 		return "", errors.New("the path must begin with /, as in \"GET /items/{id}\"")
 	}
+	if strings.HasPrefix(p, "/api/") {
+		return "", fmt.Errorf("the path is below /api/%s already: leave that out", rm.id)
+	}
 	if q := p + "/"; strings.Contains(strings.TrimSuffix(q, "//"), "//") || strings.Contains(q, "/./") || strings.Contains(q, "/../") {
 		return "", errors.New("a request's path is cleaned, so this unclean path can never match")
 	}
@@ -384,7 +388,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	h := w.Header()
 	id := r.Header.Get("X-Request-Id")
-	if !wellFormedID(id) {
+	if !wellFormedID.MatchString(id) {
 		id = fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
 		r.Header["X-Request-Id"] = []string{id} // for handlers and their logs
 	}
@@ -429,17 +433,8 @@ func (d *door) cors(w http.ResponseWriter, r *http.Request, origin string) bool 
 	return true
 }
 
-// wellFormedID reports whether a request ID from outside may be taken over: 1 to 128 letters, digits, '.', '_' and '-'.
-func wellFormedID(id string) bool {
-	for i := range len(id) {
-		switch c := id[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return false
-		}
-	}
-	return id != "" && len(id) <= 128
-}
+// wellFormedID matches the request IDs that are taken over from outside.
+var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
 // finish answers a request whose handler panicked, counts the request, and logs it.
 func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {

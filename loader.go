@@ -145,6 +145,20 @@ func call(ctx context.Context, f func(context.Context) error) error {
 	}
 }
 
+const coreSchema = "checkstack"
+
+// openDatabase connects to the database and brings the core's schema up to date.
+func openDatabase(ctx context.Context, cfg *config, log *slog.Logger) (*postgres.Database, error) {
+	db, err := postgres.Open(ctx, postgres.Config{URL: cfg.databaseURL, DataDir: cfg.data, Log: log, MaxConns: cfg.dbConns})
+	if err != nil {
+		return nil, err
+	}
+	if err := postgres.Migrate(ctx, db.DB, log, postgres.Set{ID: coreSchema, Files: coreMigrations()}); err != nil {
+		return nil, errors.Join(err, db.Close(ctx))
+	}
+	return db, nil
+}
+
 // start takes the plugins of a table through all phases up to running. The first error ends it; the caller then stops
 // what was started.
 func (l *loader) start(ctx context.Context, table []plugins.Entry) ([]*plugin, error) {

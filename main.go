@@ -85,10 +85,9 @@ func run(ctx context.Context, args []string, p process) int {
 		return 2
 	}
 	cfg, err := parse(command, args, p)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
+	if errors.Is(err, flag.ErrHelp) {
 		return 0
-	case err != nil:
+	} else if err != nil {
 		fmt.Fprintf(p.stderr, "checkstack: %v; see checkstack %s -h\n", err, command)
 		return 2
 	}
@@ -140,15 +139,25 @@ func parse(command string, args []string, p process) (*config, error) {
 			return nil
 		})
 	}
-	flags.TextVar(&c.logLevel, "log-level", slog.LevelInfo, "least `level` of what is logged: debug, info, warn or error (default info)")
-	flags.Func("log-format", "`format` of the log: text or json (default text on a terminal, else json)", func(s string) error {
-		if c.logFormat = s; s != "text" && s != "json" {
-			return errors.New("expected text or json")
-		}
-		return nil
-	})
+	text := func(v *string, name, def, usage, expected string, ok func(string) bool) {
+		*v = def
+		flags.Func(name, usage, func(s string) error {
+			if *v = s; !ok(s) {
+				return errors.New("expected " + expected)
+			}
+			return nil
+		})
+	}
+	var level string
+	text(&level, "log-level", "info", "least `level` of what is logged: debug, info, warn or error (default info)", "debug, info, warn or error",
+		func(s string) bool {
+			return c.logLevel.UnmarshalText([]byte(s)) == nil && !strings.ContainsAny(s, "+-")
+		})
+	text(&c.logFormat, "log-format", "", "`format` of the log: text or json (default text on a terminal, else json)", "text or json",
+		func(s string) bool { return s == "text" || s == "json" })
 	if command != "version" {
-		flags.StringVar(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set")
+		text(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set (default .checkstack)",
+			"a folder", func(s string) bool { return s != "" })
 		number(&c.dbConns, "db-conns", 16, 4, 500, "most connections to the database")
 		duration(&c.bootTimeout, "boot-timeout", 5*time.Minute, time.Second, 24*time.Hour, "how long the whole boot may take")
 	}
@@ -157,7 +166,12 @@ func parse(command string, args []string, p process) (*config, error) {
 		if isTerminal(p.stdin) {
 			c.drain = 0
 		}
-		flags.StringVar(&c.listen, "listen", ":3000", "`address` to listen on, host:port")
+		text(&c.listen, "listen", ":3000", "`address` to listen on, host:port (default :3000)", "host:port such as :3000 or 127.0.0.1:3000",
+			func(s string) bool {
+				_, port, err := net.SplitHostPort(s)
+				_, bad := strconv.ParseUint(port, 10, 16)
+				return err == nil && bad == nil
+			})
 		flags.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
 			u, err := url.Parse(s)
 			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
@@ -232,8 +246,10 @@ func usage(w io.Writer, flags *flag.FlagSet) {
 		fmt.Fprintf(w, "  %s\n    \t%s\n    \t%s\n", strings.TrimSpace("-"+f.Name+" "+arg), text, twin(f.Name))
 	})
 	fmt.Fprint(w, "\nFrom the environment only, because they are secret:\n"+
-		"  DATABASE_URL\n    \tthe PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)\n"+
-		"  CHECKSTACK_ADMIN_TOKEN\n    \tthe administrator's token that the first boot of an empty database makes (default a random one)\n")
+		"  DATABASE_URL\n    \tthe PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)\n")
+	if flags.Name() == "checkstack serve" {
+		fmt.Fprint(w, "  CHECKSTACK_ADMIN_TOKEN\n    \tthe administrator's token that the first boot of an empty database makes (default a random one)\n")
+	}
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {
@@ -260,20 +276,6 @@ func isTerminal(f *os.File) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !(nullErr == nil && os.SameFile(info, null))
 }
 
-const coreSchema = "checkstack"
-
-// openDatabase connects to the database and brings the core's schema up to date.
-func openDatabase(ctx context.Context, cfg *config, log *slog.Logger) (*postgres.Database, error) {
-	db, err := postgres.Open(ctx, postgres.Config{URL: cfg.databaseURL, DataDir: cfg.data, Log: log, MaxConns: cfg.dbConns})
-	if err != nil {
-		return nil, err
-	}
-	if err := postgres.Migrate(ctx, db.DB, log, postgres.Set{ID: coreSchema, Files: coreMigrations()}); err != nil {
-		return nil, errors.Join(err, db.Close(ctx))
-	}
-	return db, nil
-}
-
 // server is one run of "checkstack serve".
 type server struct {
 	cfg     *config
@@ -289,6 +291,12 @@ type server struct {
 	work       context.Context // of the core's own background work
 	endWork    context.CancelFunc
 	background sync.WaitGroup
+}
+
+// store is where everything is kept.
+type store struct {
+	*postgres.Database
+	history *history
 }
 
 func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
@@ -331,20 +339,13 @@ func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 	return code
 }
 
-// store is where everything is kept.
-type store struct {
-	*postgres.Database
-	history *history
-}
-
 // listen opens the port and starts to serve: health and readiness answer from here on.
 func (s *server) listen(requests context.Context, fatal func(error), p process) error {
 	ln, err := net.Listen("tcp", s.cfg.listen)
 	if err != nil {
 		return err
 	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", port))
+	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", ln.Addr().(*net.TCPAddr).Port))
 	s.ready = newReadiness(s.log, s.cfg.readyCache)
 	s.gate = newGate(s.cfg.readyWait, s.cfg.gateQueue)
 	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
@@ -411,7 +412,11 @@ func (s *server) fail(err error) {
 	}
 	s.ready.finish(e.public())
 	s.gate.fail(e.public())
-	s.log.Error("boot failed", "phase", e.phase, "plugin", e.plugin, "error", e.err)
+	attrs := []any{"phase", e.phase, "plugin", e.plugin, "error", e.err}
+	if p, ok := errors.AsType[*plugins.PanicError](err); ok {
+		attrs = append(attrs, "stack", string(p.Stack))
+	}
+	s.log.Error("boot failed", attrs...)
 	time.Sleep(50 * time.Millisecond)
 }
 

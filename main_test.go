@@ -246,6 +246,7 @@ func TestABootThatFailsSaysWhyClosesWhatItOpenedAndExits1(t *testing.T) {
 	}{
 		"New panics":              {"New", "plugin x: construct: panic: no luck", func() error { panic("no luck") }},
 		"Init errs":               {"Init", "plugin x: Init: no luck", func() error { return errors.New("no luck") }},
+		"Init panics":             {"Init", "plugin x: Init: panic: no luck", func() error { panic("no luck") }},
 		"AfterPluginsReady errs":  {"AfterPluginsReady", "plugin x: AfterPluginsReady: no luck", func() error { return errors.New("no luck") }},
 		"an address is kept back": {"Init", "plugin x: Init: dial: connect: connection refused", func() error { _, err := net.Dial("tcp", "127.0.0.1:1"); return err }},
 		"Init hangs":              {"Init", "plugin x: Init: it ignores that its time is up: not done within the boot timeout of 1s", func() error { select {} }},
@@ -279,7 +280,7 @@ func TestABootThatFailsSaysWhyClosesWhatItOpenedAndExits1(t *testing.T) {
 			} else {
 				release := in.log.hold("boot failed")
 				record := in.log.wait(t, "boot failed")
-				if record["plugin"] != "x" || record["phase"] != way.phase {
+				if record["plugin"] != "x" || record["phase"] != way.phase || strings.Contains(way.want, "panic") != (record["stack"] != nil) {
 					t.Errorf("logged %v", record)
 				}
 				in.expect("/.checkstack/ready", `503 5 {"ready":false,"error":"`+way.want+`","checks":[]}`)
@@ -597,7 +598,11 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 		{args: []string{"-log-format=xml"}, code: 2, want: `for flag -log-format: expected text or json`},
 		{args: []string{"rollup", "-now=yesterday"}, code: 2, want: `for flag -now: expected a time such as`},
 		{env: "CHECKSTACK_STOP_TIMEOUT=0s", code: 2, want: `invalid value "0s" for CHECKSTACK_STOP_TIMEOUT: expected a duration from 1s to 1h`},
-		{args: []string{"-listen=127.0.0.1:99999"}, code: 1, want: `cannot listen`},
+		{args: []string{"-listen=127.0.0.1:99999"}, code: 2, want: `invalid value "127.0.0.1:99999" for flag -listen: expected host:port such as :3000`},
+		{args: []string{"-listen=3000"}, code: 2, want: `for flag -listen: expected host:port`},
+		{args: []string{"-listen=192.0.2.1:3000"}, code: 1, want: `cannot listen`},
+		{args: []string{"-data="}, code: 2, want: `for flag -data: expected a folder`},
+		{args: []string{"-log-level=error+4"}, code: 2, want: `for flag -log-level: expected debug, info, warn or error`},
 		{args: []string{"version"}, code: 0, want: "checkstack dev "},
 		{args: []string{"-h"}, code: 0, want: "CHECKSTACK_READY_WAIT"},
 		{args: []string{"rollup", "-h"}, code: 0, want: "CHECKSTACK_NOW"},

@@ -54,7 +54,8 @@ func SQLState(err error) string {
 
 // WriteError answers a request that failed with err. It is the one place that turns an error into a response: an [Error]
 // is told as it is, a database error by its SQLSTATE without any SQL or row value, everything else as 500 without its text.
-// The full error goes into the request's log record.
+// The full error goes into the request's log record. Of SQLSTATEs, 22001, 22003, 22007, 22021, 22P02, 22P05, 23502, 23503 and
+// 23514 are answered with 400, 23505 with 409, and 40001, 40P01, 57014 and the classes 08, 53 and 57 with 503.
 func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	e := asError(err)
 	recordError(w, err)
