@@ -51,7 +51,7 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 // calls f, and encodes Out, or the error with [WriteError]. In and Out also describe the route in the API's OpenAPI
 // document.
 //
-// A body must be one JSON value of at most [MaxBody] bytes with Content-Type application/json and no fields unknown to
+// Where In is a pointer the body may be left out, and f gets nil. A body must be one JSON value of at most [MaxBody] bytes with Content-Type application/json and no fields unknown to
 // In.
 func JSON[In, Out any](f func(*http.Request, In) (Out, error)) http.Handler {
 	return jsonHandler[In, Out](f)
@@ -92,6 +92,10 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	if _, none := in.(*None); none {
 		return nil
 	}
+	optional := reflect.TypeOf(in).Elem().Kind() == reflect.Pointer
+	if optional && r.ContentLength == 0 {
+		return nil
+	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Message: "the body must be JSON, with Content-Type: application/json"}
 	}
@@ -106,7 +110,10 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	if err := Decode(body, in); err != nil {
 		return err
 	}
-	if v, ok := in.(interface{ Validate() error }); ok {
+	if optional { // Validate is a method of what In points to
+		in = reflect.ValueOf(in).Elem().Interface()
+	}
+	if v, ok := in.(interface{ Validate() error }); ok && !reflect.ValueOf(in).IsNil() {
 		return v.Validate()
 	}
 	return nil

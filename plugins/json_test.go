@@ -3,6 +3,7 @@ package plugins_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -154,6 +155,28 @@ func TestJSONGivesTheHandlerTheDecodedBody(t *testing.T) {
 	}
 	if got := w.Header.Get("Content-Type"); got != "application/json" {
 		t.Errorf("the content type is %s", got)
+	}
+}
+
+func TestABodyMayBeLeftOutWhereTheInputIsAPointerAndIsCheckedWhereItIsNot(t *testing.T) {
+	send := serve(t, plugins.JSON(func(_ *http.Request, o *order) (string, error) {
+		if o == nil {
+			return "none", nil
+		}
+		return o.Name, nil
+	}))
+	for _, c := range []struct{ contentType, body, want string }{
+		{"", "", `200 "none"`},
+		{"application/json", "", `200 "none"`},
+		{"application/json", `null`, `200 "none"`},
+		{"application/json", `{"name":"a"}`, `200 "a"`},
+		{"application/json", `{"name":""}`, `400 {"error":"Invalid input","message":"expected a name","field":"name"}`},
+		{"text/plain", `{"name":"a"}`, `415 {"error":"Unsupported Media Type","message":"the body must be JSON, with Content-Type: application/json"}`},
+	} {
+		w, body := send(c.contentType, c.body)
+		if got := fmt.Sprint(w.StatusCode, " ", body); got != c.want {
+			t.Errorf("%s %s: got %s, want %s", c.contentType, c.body, got, c.want)
+		}
 	}
 }
 

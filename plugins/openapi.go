@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -213,7 +214,11 @@ func operationOf(r Route, method, template string, ids map[string]bool, schemas 
 	}
 	in, out := described.describe()
 	if in != noneType {
-		op.RequestBody = &requestBody{Required: true, Content: jsonContent(schemas.of(in))}
+		optional := in.Kind() == reflect.Pointer
+		if optional {
+			in = in.Elem()
+		}
+		op.RequestBody = &requestBody{Required: !optional, Content: jsonContent(schemas.of(in))}
 	}
 	switch {
 	case out == noneType:

@@ -245,7 +245,10 @@ func (p *Incidents) update(r *http.Request, in note) (plugins.Created[entry], er
 	return plugins.Created[entry]{Location: location, Value: added}, err
 }
 
-func (p *Incidents) resolve(r *http.Request, in resolution) (incident, error) {
+func (p *Incidents) resolve(r *http.Request, in *resolution) (incident, error) {
+	if in == nil {
+		in = &resolution{}
+	}
 	return p.change(r, nil, func(ctx context.Context, tx *sql.Tx, i incident) error {
 		if i.Status == "resolved" {
 			return alreadyResolved()
