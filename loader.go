@@ -149,7 +149,7 @@ const coreSchema = "checkstack"
 
 // openDatabase connects to the database and brings the core's schema up to date.
 func openDatabase(ctx context.Context, cfg *config, log *slog.Logger) (*postgres.Database, error) {
-	db, err := postgres.Open(ctx, postgres.Config{URL: cfg.databaseURL, DataDir: cfg.data, Log: log, MaxConns: cfg.dbConns})
+	db, err := postgres.Open(ctx, postgres.Config{URL: cfg.databaseURL, DataDir: cfg.data, Existing: cfg.existing, Log: log, MaxConns: cfg.dbConns})
 	if err != nil {
 		return nil, err
 	}

@@ -98,10 +98,10 @@ func run(ctx context.Context, args []string, p process) int {
 type config struct {
 	databaseURL string // DATABASE_URL: a secret, so there is no flag
 	data        string
+	existing    bool // a private cluster is not made where there is none
 	dbConns     int
 	logFormat   string
 	logLevel    slog.Level
-
 	listen      string
 	baseURL     string
 	web         fs.FS
@@ -112,8 +112,7 @@ type config struct {
 	drain       time.Duration
 	stopTimeout time.Duration
 	demo        bool
-
-	now time.Time
+	now         time.Time
 }
 
 // parse reads the flags of a command. Each has a twin in the environment, which a flag overrides.
@@ -196,6 +195,7 @@ func parse(command string, args []string, p process) (*config, error) {
 		duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
 		flags.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
 	case "rollup":
+		c.existing = true
 		flags.Func("now", "`time` to roll up for, RFC 3339, as in 2026-01-31T00:00:00Z (default now)", func(s string) (err error) {
 			if c.now, err = time.Parse(time.RFC3339, s); err != nil {
 				return errors.New("expected a time such as 2026-01-31T00:00:00Z")

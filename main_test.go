@@ -603,6 +603,7 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 		{args: []string{"-listen=192.0.2.1:3000"}, code: 1, want: `cannot listen`},
 		{args: []string{"-data="}, code: 2, want: `for flag -data: expected a folder`},
 		{args: []string{"-log-level=error+4"}, code: 2, want: `for flag -log-level: expected debug, info, warn or error`},
+		{args: []string{"rollup", "-data=testdata/none"}, code: 1, want: `there is no private cluster in`},
 		{args: []string{"version"}, code: 0, want: "checkstack dev "},
 		{args: []string{"-h"}, code: 0, want: "CHECKSTACK_READY_WAIT"},
 		{args: []string{"rollup", "-h"}, code: 0, want: "CHECKSTACK_NOW"},

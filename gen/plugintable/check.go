@@ -153,10 +153,33 @@ func (s *survey) checkResult(p *plugin) {
 	case types.Implements(types.NewPointer(t), contract):
 		s.report(pos, "New returns %s, but the method Plugin is one of *%s; return *%s", name, name, name)
 	case has == nil:
-		s.report(pos, "New returns %s, which has no method Plugin; add func (p %s) Plugin() plugins.Instance", name, name)
+		if receiver := p.receiver(t); receiver != "" {
+			s.report(pos, "New returns %s, which has no method Plugin; add func (p %s) Plugin() plugins.Instance", name, receiver)
+			return
+		}
+		s.report(pos, "New returns %s, which has no method Plugin; make it return a type of package %s that has "+
+			"Plugin() plugins.Instance", name, p.pkg.Name)
 	default:
 		s.report(has.Pos(), "Plugin of %s is not what the loader calls; make it a method Plugin() plugins.Instance", name)
 	}
+}
+
+// receiver writes a type as the receiver of a method in the plugin's own package, where it stands without the package's
+// name. It is empty if no method can be added to the type: one of another package or of none, an interface, an instance.
+func (p *plugin) receiver(t types.Type) string {
+	star := ""
+	if ptr, ok := types.Unalias(t).(*types.Pointer); ok {
+		star, t = "*", ptr.Elem()
+	}
+	named, ok := types.Unalias(t).(*types.Named)
+	if !ok || named.Obj().Pkg() != p.pkg.Types || named.TypeArgs().Len() > 0 {
+		return ""
+	}
+	switch named.Underlying().(type) {
+	case *types.Interface, *types.Pointer:
+		return ""
+	}
+	return star + named.Obj().Name()
 }
 
 // broken reports whether a type could not be determined, which the compiler has told already.

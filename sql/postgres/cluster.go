@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -31,9 +32,10 @@ const portNumber = 5432
 
 // cluster is one process's share in a private cluster.
 type cluster struct {
-	dir    string // the data folder, absolute and free of links
-	search search
-	log    *slog.Logger
+	dir      string // the data folder, absolute and free of links
+	search   search
+	log      *slog.Logger
+	existing bool // it is never made, only found
 
 	use   *os.File // holds the shared lock from join to leave
 	start *os.File // locked while the server is looked for or started
@@ -45,11 +47,30 @@ type cluster struct {
 	guarded   sync.WaitGroup
 }
 
-// join makes the cluster in a data folder if there is none, starts its server if it does not run, and keeps it from being
-// stopped until leave. What it started is stopped again if it returns an error.
-func join(ctx context.Context, dir string, s search, log *slog.Logger) (_ *cluster, err error) {
-	c := &cluster{search: s, log: log}
-	if c.dir, err = makeFolder(dir); err != nil {
+// join makes the cluster in a data folder if there is none, unless it must exist, starts its server if it does not run, and
+// keeps it from being stopped until leave. What it started is stopped again if it returns an error.
+func join(ctx context.Context, cfg Config, s search) (*cluster, error) {
+	for {
+		c, err := tryJoin(ctx, cfg, s)
+		if !errors.Is(err, errFolderGone) || ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
+// errFolderGone is why joining begins anew: another process has removed the data folder that it had made in vain.
+var errFolderGone = errors.New("the data folder (-data) is gone")
+
+// tryJoin is one attempt to join. A data folder that it made and has no cluster for is removed again.
+func tryJoin(ctx context.Context, cfg Config, s search) (_ *cluster, err error) {
+	c := &cluster{search: s, log: cfg.Log, existing: cfg.Existing}
+	made := false
+	if c.existing {
+		c.dir, err = existingFolder(cfg.DataDir)
+	} else {
+		c.dir, made, err = makeFolder(cfg.DataDir)
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -58,15 +79,26 @@ func join(ctx context.Context, dir string, s search, log *slog.Logger) (_ *clust
 		}
 	}()
 	if c.start, err = openLock(filepath.Join(c.dir, "start.lock")); err != nil {
-		return nil, fmt.Errorf("opening a lock in the data folder (-data): %w", err)
-	}
-	if c.use, err = openLock(filepath.Join(c.dir, "use.lock")); err != nil {
+		if _, gone := os.Stat(c.dir); errors.Is(gone, fs.ErrNotExist) {
+			return nil, errFolderGone
+		}
 		return nil, fmt.Errorf("opening a lock in the data folder (-data): %w", err)
 	}
 	if err := lock(ctx, c.start, syscall.LOCK_EX); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock(c.start)) }()
+	if !inPlace(c.start) { // it was removed while this process waited for it
+		return nil, errFolderGone
+	}
+	defer func() {
+		if err != nil && made {
+			c.removeFolder()
+		}
+	}()
+	if c.use, err = openLock(filepath.Join(c.dir, "use.lock")); err != nil {
+		return nil, fmt.Errorf("opening a lock in the data folder (-data): %w", err)
+	}
 	if err := lock(ctx, c.use, syscall.LOCK_SH); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,16 @@ func tryLock(f *os.File, how int) (bool, error) {
 	}
 }
 
+// inPlace reports whether an open file is still the one that others find by its name.
+func inPlace(f *os.File) bool {
+	this, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	found, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(this, found)
+}
+
 func unlock(f *os.File) error {
 	return syscall.Flock(int(f.Fd()), syscall.LOCK_UN)
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -23,7 +24,8 @@ import (
 // Migrations are applied in one transaction under one lock, so however many servers start at once and wherever they are
 // killed, the database is either as it was or migrated. A hard example: version 2 runs beside version 1 during a rolling
 // deployment. Version 2 has applied a file that version 1 does not know; when version 1 restarts, it finds its own files
-// applied and unchanged, and ignores the other.
+// applied and unchanged, and ignores the other. Only where it also has a file that is new, and that the unknown one may be
+// under another name, it stops.
 
 // Set is the migrations of one plugin, or of the core.
 type Set struct {
@@ -253,10 +255,20 @@ func (s *state) apply(ctx context.Context, tx *sql.Tx, log *slog.Logger, p plann
 		return 0, &MigrationError{ID: p.ID, Err: err}
 	}
 	applied, n, last := s.applied[p.ID], 0, ""
-	for name := range applied {
-		last = max(last, name)
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(applied)) {
+		last = name
 		if !slices.ContainsFunc(p.files, func(f file) bool { return f.name == name }) {
 			log.Debug("a migration that this version does not know was applied", "plugin", p.ID, "file", name)
+			unknown = append(unknown, name)
+		}
+	}
+	for _, f := range p.files {
+		if _, ok := applied[f.name]; ok {
+			continue
+		}
+		if err := renamed(f, unknown, applied, last); err != nil {
+			return 0, &MigrationError{ID: p.ID, File: f.name, Err: err}
 		}
 	}
 	for _, f := range p.files {
@@ -268,7 +280,11 @@ func (s *state) apply(ctx context.Context, tx *sql.Tx, log *slog.Logger, p plann
 			continue
 		}
 		if f.name < last {
-			log.Warn("a migration comes after one that should follow it", "plugin", p.ID, "file", f.name, "applied", last)
+			log.Warn(f.name+" is new but sorts before "+last+", which was applied already", "plugin", p.ID)
+		}
+		if len(unknown) > 0 {
+			log.Warn(f.name+" is new, and "+unknown[len(unknown)-1]+", which was applied already, is not known to this version",
+				"plugin", p.ID)
 		}
 		began := time.Now()
 		if _, err := tx.ExecContext(ctx, f.text); err != nil {
@@ -281,6 +297,32 @@ func (s *state) apply(ctx context.Context, tx *sql.Tx, log *slog.Logger, p plann
 		n++
 	}
 	return n, nil
+}
+
+// renamed returns an error where a new file may be one that was applied under another name: some applied files are unknown,
+// which is well by itself, and one of them has the new file's text or number, or the new file does not come after all that
+// was applied. A new file with a higher number is applied: whoever removes old files may still add to the rest.
+func renamed(f file, unknown []string, applied map[string]string, last string) error {
+	number := func(name string) string {
+		n, _, _ := strings.Cut(name, "_")
+		return n
+	}
+	sameNumber := func(name string) bool { return number(name) == number(f.name) }
+	text := slices.IndexFunc(unknown, func(name string) bool { return applied[name] == f.checksum })
+	same := slices.IndexFunc(unknown, sameNumber)
+	const was = "it is new, but %s with the same %s was applied and is no longer there: was it renamed? Restore its name"
+	switch {
+	case text >= 0 && !sameNumber(unknown[text]):
+		return fmt.Errorf(was, unknown[text], "text")
+	case text >= 0:
+		return fmt.Errorf(was, unknown[text], "number")
+	case same >= 0:
+		return fmt.Errorf(was, unknown[same], "number")
+	case len(unknown) > 0 && number(f.name) <= number(last):
+		return fmt.Errorf("it is new, but %s was applied and is no longer there: was it renamed? Restore its name, "+
+			"or give the new file a number above %s", unknown[len(unknown)-1], number(last))
+	}
+	return nil
 }
 
 // makeSchema makes the set's schema, or renames that of a previous ID.

@@ -345,3 +345,47 @@ func BenchmarkOpen(b *testing.B) {
 		}
 	}
 }
+
+func TestNewFileBesideAnUnknownAppliedOneIsARenameUnlessItComesAfterAll(t *testing.T) {
+	const a, b, c = "CREATE TABLE p.a ();", "CREATE TABLE p.b ();", "CREATE TABLE p.c ();"
+	const was = " was applied and is no longer there: was it renamed? Restore its name"
+	applied := []string{"0001_notes.sql", a, "0003_tags.sql", b}
+	for name, x := range map[string]struct {
+		files []string
+		file  string // what the error is about, or empty
+		text  string // of the error, or of the warning
+	}{
+		"renamed":                    {[]string{"0001_note.sql", a, "0003_tags.sql", b}, "0001_note.sql", "0001_notes.sql with the same number" + was},
+		"renamed and changed":        {[]string{"0001_note.sql", c, "0003_tags.sql", b}, "0001_note.sql", "0001_notes.sql with the same number" + was},
+		"the last one":               {[]string{"0001_notes.sql", a, "0003_topics.sql", b}, "0003_topics.sql", "0003_tags.sql with the same number" + was},
+		"given another number":       {[]string{"0003_tags.sql", b, "0004_notes.sql", a}, "0004_notes.sql", "0001_notes.sql with the same text" + was},
+		"both, crosswise":            {[]string{"0001_tags.sql", b, "0003_notes.sql", a}, "0001_tags.sql", "0003_tags.sql with the same text" + was},
+		"a new one among what is":    {[]string{"0001_notes.sql", a, "0002_more.sql", c}, "0002_more.sql", "0003_tags.sql" + was + ", or give the new file a number above 0003"},
+		"a new one after an unknown": {[]string{"0002_more.sql", c, "0003_tags.sql", b}, "0002_more.sql", "0001_notes.sql" + was + ", or give the new file a number above 0003"},
+		"an older version":           {[]string{"0001_notes.sql", a}, "", ""},
+		"a higher number":            {[]string{"0001_notes.sql", a, "0004_more.sql", c}, "", "0004_more.sql is new, and 0003_tags.sql, which was applied already, is not known to this version"},
+		"late, with all others":      {[]string{"0001_notes.sql", a, "0002_more.sql", c, "0003_tags.sql", b}, "", "0002_more.sql is new but sorts before 0003_tags.sql, which was applied already"},
+		"all as it was and one more": {[]string{"0001_notes.sql", a, "0003_tags.sql", b, "0004_more.sql", c}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db, _ := empty(t)
+			migrate(t, db, set("p", applied...))
+			before, log := content(t, db), newLog()
+			first := set("q", "0001_q.sql", "CREATE TABLE q.t ();") // it is undone with the other
+			err := postgres.Migrate(t.Context(), db, slog.New(log), first, set("p", x.files...))
+			if x.file != "" {
+				if want := "migration p/" + x.file + ": it is new, but " + x.text; err == nil || err.Error() != want {
+					t.Errorf("%v\nwant %s", err, want)
+				}
+				expect(t, db, before...)
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if x.text == "" && strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), x.text) {
+				t.Errorf("the log has not %q as its only warning:\n%s", x.text, log)
+			}
+		})
+	}
+}

@@ -38,6 +38,10 @@ type Config struct {
 	DataDir  string       // the folder of the private cluster, made if need be; not used with a URL
 	Log      *slog.Logger // nil: nothing is logged
 	MaxConns int          // the most connections open at once; 0: 16
+
+	// Existing says never to make a private cluster: where there is none in DataDir, Open fails, and makes no folder or file.
+	// It is for programs that have nothing to do in a new database, so that a wrong folder is an error. Not used with a URL.
+	Existing bool
 }
 
 // Database is an open database.
@@ -67,7 +71,7 @@ func open(ctx context.Context, cfg Config, s search) (_ *Database, err error) {
 	var config pq.Config
 	if cfg.URL != "" {
 		config, err = parse(cfg.URL)
-	} else if d.cluster, err = join(ctx, cfg.DataDir, s, cfg.Log); err == nil {
+	} else if d.cluster, err = join(ctx, cfg, s); err == nil {
 		d.url, config = d.cluster.url(), d.cluster.config()
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -38,36 +39,88 @@ var errRemains = errors.New("processes of a server that was killed are still the
 //go:embed create_database.sql
 var createDatabase string
 
-// makeFolder makes the data folder if there is none, closed to everyone else, and returns its real path. As root, others may
-// pass through it, because the server then runs as another user; what is in it stays closed to them.
-func makeFolder(dir string) (string, error) {
+// makeFolder makes the data folder if there is none, closed to everyone else, and returns its real path and whether it made
+// it. As root, others may pass through it, because the server then runs as another user; what is in it stays closed to them.
+func makeFolder(dir string) (real string, made bool, err error) {
+	absolute, err := absoluteFolder(dir)
+	if err != nil {
+		return "", false, err
+	}
+	if _, err := os.Stat(absolute); errors.Is(err, fs.ErrNotExist) {
+		if made, err = makeClosed(absolute); err != nil {
+			return "", false, fmt.Errorf("making the data folder (-data): %w", err)
+		}
+	}
+	real, err = realFolder(absolute)
+	return real, made, err
+}
+
+// makeClosed makes a folder and those above it, and reports whether it did or another process was first.
+func makeClosed(dir string) (bool, error) {
+	mode := fs.FileMode(0o700)
+	if os.Geteuid() == 0 {
+		mode = 0o711
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), mode); err != nil {
+		return false, err
+	}
+	if err := os.Mkdir(dir, mode); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return false, nil
+		}
+		return false, err
+	}
+	return true, os.Chmod(dir, mode) // whatever the umask
+}
+
+// existingFolder returns the real path of a data folder that has a cluster.
+func existingFolder(dir string) (string, error) {
+	absolute, err := absoluteFolder(dir)
+	if err != nil {
+		return "", err
+	}
+	_, err = os.Stat(versionFile(filepath.Join(absolute, "postgres")))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return "", noCluster(absolute)
+	}
+	return realFolder(absolute)
+}
+
+func noCluster(dir string) error {
+	return fmt.Errorf("there is no private cluster in %s: set -data or DATABASE_URL", dir)
+}
+
+func absoluteFolder(dir string) (string, error) {
 	if dir == "" {
 		return "", errors.New("no folder for the private database is given: set -data, or DATABASE_URL")
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {
-		return "", fmt.Errorf("making the data folder (-data): %w", err)
+		return "", fmt.Errorf("looking for the data folder (-data): %w", err)
 	}
-	if err := checkLength(absolute); err != nil {
-		return "", err
-	}
-	if _, err := os.Stat(absolute); errors.Is(err, fs.ErrNotExist) {
-		mode := fs.FileMode(0o700)
-		if os.Geteuid() == 0 {
-			mode = 0o711
-		}
-		if err := os.MkdirAll(absolute, mode); err != nil {
-			return "", fmt.Errorf("making the data folder (-data): %w", err)
-		}
-		if err := os.Chmod(absolute, mode); err != nil { // whatever the umask
-			return "", fmt.Errorf("making the data folder (-data): %w", err)
-		}
-	}
+	return absolute, checkLength(absolute)
+}
+
+func realFolder(absolute string) (string, error) {
 	real, err := filepath.EvalSymlinks(absolute)
 	if err != nil {
 		return "", fmt.Errorf("looking at the data folder (-data): %w", err)
 	}
 	return real, checkLength(real)
+}
+
+// removeFolder removes the data folder if nothing is in it but what an attempt to make a cluster leaves. It is called with
+// start.lock held, and removes that last: whoever has waited for it sees that it is gone, and nobody new gets past it before.
+func (c *cluster) removeFolder() {
+	ours := []string{"initdb.log", "run", "use.lock", "start.lock"}
+	entries, err := os.ReadDir(c.dir)
+	if err != nil || slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !slices.Contains(ours, e.Name()) }) {
+		return
+	}
+	for _, name := range ours {
+		_ = os.Remove(filepath.Join(c.dir, name)) // what stays keeps the folder
+	}
+	_ = os.Remove(c.dir)
 }
 
 // checkLength reports a folder whose socket would have a longer path than an address can hold (unix(7)).
@@ -90,6 +143,9 @@ func (c *cluster) startServer(ctx context.Context) error {
 	major, err := clusterVersion(c.data())
 	if err != nil {
 		return err
+	}
+	if major == 0 && c.existing {
+		return noCluster(c.dir)
 	}
 	programs, err := c.search.find(ctx, major)
 	if err != nil {
@@ -128,7 +184,10 @@ func (c *cluster) startServer(ctx context.Context) error {
 		if strings.Contains(said, "pre-existing shared memory block") {
 			err = fmt.Errorf("%w: %w", errRemains, err)
 		}
-		return fmt.Errorf("starting the private database server: %w; the end of %s:\n%s", err, log.Name(), said)
+		if said != "" {
+			err = fmt.Errorf("%w; the end of %s:\n%s", err, log.Name(), said)
+		}
+		return fmt.Errorf("starting the private database server: %w", err)
 	}
 	c.set(s)
 	c.log.Info("started the private database server", "pid", s.pid, "version", programs.major, "data", c.dir,
@@ -154,9 +213,11 @@ func (s *server) ready(ctx context.Context) error {
 	}
 }
 
+func versionFile(data string) string { return filepath.Join(data, "PG_VERSION") }
+
 // clusterVersion returns the major version that a cluster was made by, or 0 if there is no cluster.
 func clusterVersion(data string) (int, error) {
-	content, err := os.ReadFile(filepath.Join(data, "PG_VERSION"))
+	content, err := os.ReadFile(versionFile(data))
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
@@ -211,8 +272,11 @@ func (c *cluster) initialise(ctx context.Context, programs installation, owner *
 			if ctx.Err() != nil {
 				err = context.Cause(ctx)
 			}
-			return fmt.Errorf("making a private database cluster with %s: %w; the end of %s:\n%s",
-				filepath.Base(cmd.Path), owner.explain(err, c.dir), name, tail(name, start))
+			err = owner.explain(err, c.dir)
+			if said := tail(name, start); said != "" { // the log itself goes with a data folder that was made in vain
+				err = fmt.Errorf("%w; it said:\n%s", err, said)
+			}
+			return fmt.Errorf("making a private database cluster with %s: %w", filepath.Base(cmd.Path), err)
 		}
 	}
 	if err := os.Rename(dir, c.data()); err != nil {

@@ -1,5 +1,5 @@
 -- Targets are the kinds of things people can be told about, specs are what they can be told about them. Both are kept
--- so that what refers to them stays readable while the plugin that owns them is disabled.
+-- so that what refers to them stays readable while the plugin that owns them is taken out.
 create table notification.targets (
     type        text primary key,
     name        text not null,
