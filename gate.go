@@ -12,7 +12,6 @@ package main
 // no request lost: what is removed answers the requests that it has, and is closed only after them.
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -388,7 +386,7 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	h := w.Header()
 	id := r.Header.Get("X-Request-Id")
-	if !wellFormedID.MatchString(id) {
+	if !wellFormedID(id) {
 		id = fmt.Sprintf("%016x%016x", rand.Uint64(), rand.Uint64())
 		r.Header["X-Request-Id"] = []string{id} // for handlers and their logs
 	}
@@ -433,8 +431,10 @@ func (d *door) cors(w http.ResponseWriter, r *http.Request, origin string) bool 
 	return true
 }
 
-// wellFormedID matches the request IDs that are taken over from outside.
-var wellFormedID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+// wellFormedID reports whether a request ID from outside is taken over.
+func wellFormedID(id string) bool {
+	return id != "" && len(id) <= 128 && strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == ""
+}
 
 // finish answers a request whose handler panicked, counts the request, and logs it.
 func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
@@ -447,9 +447,9 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 			v = nil
 		}
 	}
-	status := cmp.Or(res.Status(), http.StatusOK)
-	if res.Status() == 0 && r.Context().Err() != nil {
-		status = 499 // the client went away first
+	status := res.Status()
+	if status == 0 { // nothing was written: 200, or the client went away first
+		status = map[bool]int{true: http.StatusOK, false: 499}[r.Context().Err() == nil]
 	}
 	d.answered.add(r.Pattern, status)
 	level := slog.LevelDebug
