@@ -238,6 +238,28 @@ func TestTheServerAnswersEveryStateFromTheFirstMomentToTheLast(t *testing.T) {
 	}
 }
 
+func TestRequestsThatArriveDuringTheBootAreServedOnceTheirPluginIs(t *testing.T) {
+	_, database := postgrestest.New(t)
+	inNew := make(chan struct{})
+	hook := func(p *recorder, _ context.Context, phase string) error {
+		switch phase {
+		case "New":
+			<-inNew
+		case "Init":
+			return p.host.Routes.Handle("GET /y", plugins.Public, text("y"))
+		}
+		return nil
+	}
+	in := boot(t, hooked(hook), database)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() { in.expect("/api/x/y", "200  y") })
+	}
+	in.until("/.checkstack/metrics", "checkstack_gate_waiting 100")
+	close(inNew)
+	all.Wait()
+}
+
 func TestABootThatFailsSaysWhyClosesWhatItOpenedAndExits1(t *testing.T) {
 	_, database := postgrestest.New(t)
 	ways := map[string]struct {
