@@ -20,6 +20,7 @@ type Error struct {
 	Field   string // the field of the input that is wrong, if one is
 }
 
+// Error is the title and the message.
 func (e *Error) Error() string {
 	return strings.TrimSuffix(e.title()+": "+e.Message, ": ")
 }

@@ -139,4 +139,5 @@ type PanicError struct {
 	Stack []byte
 }
 
+// Error is what the code panicked with, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
