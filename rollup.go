@@ -28,7 +28,6 @@ import (
 	"unicode/utf8"
 
 	"checkstack/plugins"
-
 	"github.com/lib/pq"
 )
 
@@ -41,6 +40,8 @@ var (
 	recordLateSQL string
 	//go:embed sql/runs.sql
 	runsSQL string
+	//go:embed sql/runs_count.sql
+	runsCountSQL string
 	//go:embed sql/series.sql
 	seriesSQL string
 	//go:embed sql/rollup_turn.sql
@@ -67,17 +68,13 @@ const (
 	// How long things are kept where a check has no retention of its own, in days of 24 hours (SPEC D).
 	rawDays, hourlyDays, dailyDays = 7, 30, 365
 
-	maxBatch   = 5000     // runs in a batch
-	maxID      = 200      // characters of the ID of a system or a source
-	maxMessage = 10_000   // bytes
-	maxResult  = 64 << 10 // bytes
-	maxRuns    = 500      // runs in a list
-	maxPoints  = 2000     // buckets of a series
-	expireSize = 10_000   // rows that one transaction deletes, about
+	maxBatch, maxRuns, maxPoints = 5000, 500, 2000  // runs in a batch, runs in a list, buckets of a series
+	maxMessage, maxResult        = 10_000, 64 << 10 // bytes
+	maxID                        = 200              // characters of the ID of a system or a source
+	expireSize                   = 10_000           // rows that one transaction deletes, about
 
 	// A run of this age may have its hour rolled up at the same moment: from the shortest retention of hours, less a
-	// day, to the longest of raw runs and a day, as what is older is refused. So a batch never locks more than a few
-	// days.
+	// day, to the longest of raw runs and a day, as what is older is refused. So a batch locks a few days at most.
 	lateFrom, lateUntil = 6 * 24 * time.Hour, 31 * 24 * time.Hour
 )
 
@@ -248,6 +245,12 @@ func (h *history) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run,
 		r.ExecutedAt = r.ExecutedAt.UTC()
 		return err
 	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit)
+}
+
+// CountRuns implements [plugins.History].
+func (h *history) CountRuns(ctx context.Context, systemID, configurationID string) (n int, err error) {
+	err = h.db.QueryRowContext(ctx, runsCountSQL, systemID, configurationID).Scan(&n)
+	return n, err
 }
 
 // Series implements [plugins.History]. Its buckets follow each other without a gap, also those without a run, and each

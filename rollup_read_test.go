@@ -176,6 +176,36 @@ func TestRunsAreListedNewestFirstPageByPage(t *testing.T) {
 	}
 }
 
+func TestRunsAreCountedAsFarAs100000(t *testing.T) {
+	l := newLedger(t)
+	count := func(system, configuration string) int {
+		n, err := l.CountRuns(t.Context(), system, configuration)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	one, other := plugins.NewID(), plugins.NewID()
+	const fill = `insert into checkstack.health_check_runs (system_id, run_id, executed_at, configuration_id, status, received_at)
+		select $1, gen_random_uuid(), now() - n * interval '1 second', $2::uuid, 'healthy', now() from generate_series(1, $3::integer) n`
+	for _, c := range []struct {
+		system, configuration string
+		runs                  int
+	}{{"shop", one, 99_999}, {"shop", other, 3}, {"bank", one, 5}} {
+		if _, err := l.db.ExecContext(t.Context(), fill, c.system, c.configuration, c.runs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		system, configuration string
+		want                  int
+	}{{"shop", one, 99_999}, {"shop", other, 3}, {"shop", "", 100_000}, {"bank", "", 5}, {"nobody", "", 0}} {
+		if n := count(c.system, c.configuration); n != c.want {
+			t.Errorf("%s %s: %d runs, want %d", c.system, c.configuration, n, c.want)
+		}
+	}
+}
+
 func TestQueriesNameTheFieldThatIsWrong(t *testing.T) {
 	l := newLedger(t)
 	c, now := aCheck(1), time.Now()

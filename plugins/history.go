@@ -17,6 +17,10 @@ type History interface {
 	// Runs lists raw runs, the newest first.
 	Runs(ctx context.Context, q RunsQuery) ([]Run, error)
 
+	// CountRuns says how many raw runs there are of a system, or of one check of it where configurationID, a UUID, is not
+	// empty. It counts no further than 100,000.
+	CountRuns(ctx context.Context, systemID, configurationID string) (int, error)
+
 	// Series reads what happened to one check over time.
 	Series(ctx context.Context, q SeriesQuery) ([]Bucket, error)
 }

@@ -142,7 +142,7 @@ func story(t *testing.T, s *servertest.Server) {
 
 	res := s.Do(t, "POST", base+"/configurations/"+c.ID+"/run?systemId="+sys, editor, nil)
 	byHand := servertest.Decode[healthcheck.RunResult](t, res, 200)
-	runs := servertest.Decode[healthcheck.RunList](t, s.Do(t, "GET", base+"/systems/"+sys+"/runs", viewer, nil), 200)
+	runs := servertest.Decode[plugins.List[plugins.Run]](t, s.Do(t, "GET", base+"/systems/"+sys+"/runs", viewer, nil), 200)
 	if len(runs.Items) < 4 || runs.Items[0].ID != byHand.RunID || !runs.Items[0].ExecutedAt.Equal(byHand.ExecutedAt) || runs.Next != "" {
 		t.Errorf("by hand %+v, runs %+v", byHand, runs)
 	}
@@ -392,7 +392,7 @@ func pages(t *testing.T, s *servertest.Server) {
 	}
 	var got []string
 	for next, page := "", 0; page < 4; page++ {
-		list := servertest.Decode[healthcheck.RunList](t, s.Do(t, "GET", base+"/systems/"+sys+"/runs?configurationId="+c.ID+"&limit=3&cursor="+next, viewer, nil), 200)
+		list := servertest.Decode[plugins.List[plugins.Run]](t, s.Do(t, "GET", base+"/systems/"+sys+"/runs?configurationId="+c.ID+"&limit=3&cursor="+next, viewer, nil), 200)
 		for _, run := range list.Items {
 			got = append(got, run.ID)
 		}

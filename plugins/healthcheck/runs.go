@@ -5,7 +5,6 @@ package healthcheck
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,37 +13,24 @@ import (
 	"checkstack/plugins"
 )
 
-// RunList is a page of runs, the newest first. How many there are in all is not said: counting them would cost more than
-// reading them, and series has the sums.
-type RunList struct {
-	Items []plugins.Run `json:"items"`
-	Next  string        `json:"next,omitempty"` // the cursor of the next page, which may be empty; absent on the last
-}
-
-// MarshalJSON writes an empty list as [], never as null.
-func (l RunList) MarshalJSON() ([]byte, error) {
-	type plain RunList
-	if l.Items == nil {
-		l.Items = []plugins.Run{}
-	}
-	return json.Marshal(plain(l))
-}
-
-func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (RunList, error) {
-	query := r.URL.Query()
-	q, err := runsQuery(query)
+// listRuns answers with a page of runs, the newest first, and how many there are, counted as far as 100,000. The cursor of the
+// next page, which may be empty, is absent on the last.
+func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (list plugins.List[plugins.Run], err error) {
+	q, err := runsQuery(r.URL.Query())
 	if err != nil {
-		return RunList{}, err
+		return list, err
 	}
 	if q.SystemID, err = h.systemOf(r); err != nil {
-		return RunList{}, err
+		return list, err
 	}
-	runs, err := h.host.History.Runs(r.Context(), q)
-	list := RunList{Items: runs}
-	if len(runs) == q.Limit {
-		last := runs[len(runs)-1]
+	if list.Items, err = h.host.History.Runs(r.Context(), q); err != nil {
+		return list, err
+	}
+	if len(list.Items) == q.Limit {
+		last := list.Items[q.Limit-1]
 		list.Next = cursor{last.ExecutedAt, last.ID}.String()
 	}
+	list.Total, err = h.host.History.CountRuns(r.Context(), q.SystemID, q.ConfigurationID)
 	return list, err
 }
 

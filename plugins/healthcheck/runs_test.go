@@ -1,7 +1,6 @@
 package healthcheck
 
 import (
-	"encoding/json"
 	"errors"
 	"net/url"
 	"testing"
@@ -66,12 +65,6 @@ func TestASeriesIsOfTheLastDayUnlessARangeIsGiven(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("%s: got %+v, %v; want %+v", test.query, got, err, want)
 		}
-	}
-}
-
-func TestAnEmptyPageOfRunsIsAnEmptyArray(t *testing.T) {
-	if got, err := json.Marshal(RunList{}); err != nil || string(got) != `{"items":[]}` {
-		t.Errorf("got %s, %v", got, err)
 	}
 }
 
