@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -45,26 +43,6 @@ func TestHistogramBoundsAreTheSameInGoAndSQL(t *testing.T) {
 	if n := l.count(`select count(*) from pg_proc where pronamespace = 'checkstack'::regnamespace and
 		(prokind = 'f' and provolatile <> 'i' or proparallel <> 's')`); n != 0 {
 		t.Errorf("%d functions are not immutable and parallel safe", n)
-	}
-}
-
-func TestEveryStatementPrepares(t *testing.T) {
-	l := newLedger(t)
-	files, err := filepath.Glob("sql/*.sql")
-	if err != nil || len(files) != 11 {
-		t.Fatalf("%d statements, %v; want 11", len(files), err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := l.db.Prepare(string(text))
-		if err != nil {
-			t.Errorf("%s: %v", file, err)
-			continue
-		}
-		s.Close()
 	}
 }
 
