@@ -12,6 +12,7 @@ package main
 // no request lost: what is removed answers the requests that it has, and is closed only after them.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -190,7 +191,8 @@ func refuse(w http.ResponseWriter, r *http.Request, what, why string) {
 // authorize finds out who calls and whether they may. It returns the request to go on with, or nil once it has answered.
 func (g *gate) authorize(w http.ResponseWriter, r *http.Request, access plugins.Access) *http.Request {
 	var caller *plugins.Principal
-	if find := g.identify.Load(); find != nil {
+	find := g.identify.Load()
+	if find != nil {
 		var err error
 		if caller, err = find.find(r); err != nil {
 			plugins.WriteError(w, r, err)
@@ -200,7 +202,7 @@ func (g *gate) authorize(w http.ResponseWriter, r *http.Request, access plugins.
 	switch {
 	case caller.May(access) && caller == nil:
 		return r
-	case g.identify.Load() == nil && !g.booted.Load(): // who could tell is not there yet
+	case find == nil && !g.booted.Load(): // who could tell is not there yet
 		plugins.WriteError(w, r, &plugins.Error{Status: http.StatusServiceUnavailable, Title: "Backend not ready", Message: "nobody can tell yet who calls"})
 	case caller.May(access):
 		return r.WithContext(plugins.WithPrincipal(r.Context(), caller))
@@ -256,7 +258,7 @@ type room struct {
 	gate    *gate  // nil for the platform's room
 	id      string // "" for the core
 	life    atomic.Int32
-	settled chan struct{} // closed when the plugin is initialized, or will not be
+	settled chan struct{} // closed when the plugin is initialized, or has gone
 	once    sync.Once
 	mux     *plugins.Mux
 }
@@ -269,7 +271,7 @@ func (rm *room) current() state { return state(rm.life.Load()) }
 
 func (rm *room) become(st state) {
 	rm.life.Store(int32(st))
-	if st >= initialized {
+	if st >= initialized && st != failed { // who waits for a plugin that failed is told with all others why the boot did
 		rm.once.Do(func() { close(rm.settled) })
 	}
 }
@@ -366,10 +368,9 @@ func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // door is the outermost handler: it gives every request an ID, the API's headers and a log record, and survives panics.
 type door struct {
-	log    *slog.Logger
-	next   http.Handler
-	origin string // of -base-url: the one origin that browsers may call from
-
+	log      *slog.Logger
+	next     http.Handler
+	origin   string // of -base-url: the one origin that browsers may call from
 	answered tally
 }
 
@@ -411,9 +412,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // cors lets pages of the base URL's origin use the API. It returns true when it has answered a preflight request.
 func (d *door) cors(w http.ResponseWriter, r *http.Request, origin string) bool {
-	h := w.Header()
+	h, allowed := w.Header(), origin == d.origin
 	h.Add("Vary", "Origin")
-	allowed := origin == d.origin
 	if allowed {
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Credentials", "true")
@@ -447,9 +447,9 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 			v = nil
 		}
 	}
-	status := res.Status()
-	if status == 0 { // nothing was written: 200, or the client went away first
-		status = map[bool]int{true: http.StatusOK, false: 499}[r.Context().Err() == nil]
+	status := cmp.Or(res.Status(), http.StatusOK)
+	if res.Status() == 0 && r.Context().Err() != nil {
+		status = 499 // the client went away first
 	}
 	d.answered.add(r.Pattern, status)
 	level := slog.LevelDebug

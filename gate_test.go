@@ -200,10 +200,12 @@ func TestAParkedRequestWaitsForItsOwnPluginAndANewOneDoesNot(t *testing.T) {
 		all.Wait()
 		// One whose boot fails while it waits for its plugin hears of it.
 		h = newHouse(t, 30*time.Second, 10)
-		h.gate.admit("never")
+		failing := h.gate.admit("never")
 		all.Go(func() { expect(t, h.do("GET", "/api/never/y"), 503, bodyInitFailed, "Retry-After", "5") })
 		synctest.Wait()
 		h.gate.open()
+		failing.become(initializing)
+		failing.become(failed) // its own, even: a moment later all are told why
 		synctest.Wait()
 		h.gate.fail("plugin x: Init: no luck")
 		all.Wait()

@@ -436,7 +436,7 @@ func (s *server) stop(started []*plugin, endRequests func()) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.stopTimeout)
 	defer cancel()
 	s.ready.drain()
-	if !s.gate.isOpen.Load() { // requests that wait for the boot; those that are served go on
+	if !s.gate.booted.Load() { // for requests that wait for the boot; after it they are served to the end
 		s.gate.fail("shutting down")
 	}
 	var doing atomic.Value

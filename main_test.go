@@ -364,18 +364,29 @@ func TestBackgroundWorkThatPanicsStopsTheServerWithExitCode1(t *testing.T) {
 	}
 }
 
-func TestAStopDuringTheBootIsACleanStop(t *testing.T) {
+func TestAStopDuringTheBootIsACleanStopAndReleasesWhoeverWaits(t *testing.T) {
 	_, database := postgrestest.New(t)
+	inNew := make(chan struct{})
 	hook := func(p *recorder, ctx context.Context, phase string) error {
-		if phase == "Init" {
+		switch phase {
+		case "New":
+			<-inNew
+		case "Init":
 			<-ctx.Done()
 			return ctx.Err()
 		}
 		return nil
 	}
 	in := boot(t, hooked(hook), database)
+	parked := make(chan string)
+	go func() { parked <- in.get("/api/x/y") }()
+	in.until("/.checkstack/metrics", "checkstack_gate_waiting 1")
+	close(inNew)
 	in.until("/.checkstack/ready", `"phase":"Init"`)
 	in.stop()
+	if got := <-parked; got != `503 5 {"error":"Backend init failed","message":"shutting down"}` {
+		t.Errorf("who waited got %s", got)
+	}
 	if code := in.exit(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, in.log)
 	}
