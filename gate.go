@@ -283,7 +283,7 @@ func (rm *room) Handle(pattern string, access plugins.Access, h http.Handler) er
 	case err != nil:
 	case h == nil:
 		err = errors.New("the handler is nil")
-	case access < plugins.Admin || access > plugins.Public:
+	case access < plugins.Admin || access > plugins.Own:
 		err = fmt.Errorf("there is no access %d", access)
 	default:
 		err = rm.mux.Add(full, &route{rm.gate, access, h})
@@ -358,7 +358,7 @@ type route struct {
 }
 
 func (rt *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if rt.gate != nil && (rt.access != plugins.Public || r.Header["Authorization"] != nil) {
+	if rt.gate != nil && rt.access != plugins.Own && (rt.access != plugins.Public || r.Header["Authorization"] != nil) {
 		if r = rt.gate.authorize(w, r, rt.access); r == nil {
 			return
 		}
@@ -448,8 +448,8 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 		}
 	}
 	status := cmp.Or(res.Status(), http.StatusOK)
-	if res.Status() == 0 && r.Context().Err() != nil {
-		status = 499 // the client went away first
+	if r.Context().Err() != nil && (res.Status() == 0 || res.Err() != nil) {
+		status = 499 // the client went away first: what failed then is no error of ours
 	}
 	d.answered.add(r.Pattern, status)
 	level := slog.LevelDebug

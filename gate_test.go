@@ -617,7 +617,7 @@ func TestAccessIsAskedForBeforeTheHandler(t *testing.T) {
 			io.WriteString(w, p.Name)
 		}
 	})
-	for _, access := range []plugins.Access{plugins.Admin, plugins.Editor, plugins.Viewer, plugins.Public} {
+	for _, access := range []plugins.Access{plugins.Admin, plugins.Editor, plugins.Viewer, plugins.Public, plugins.Own} {
 		rm.Handle("GET /"+access.String(), access, whoami)
 	}
 	var undeclared plugins.Access
@@ -637,6 +637,8 @@ func TestAccessIsAskedForBeforeTheHandler(t *testing.T) {
 	expect(t, h.do("GET", "/api/x/public"), 200, "")
 	expect(t, h.do("GET", "/api/x/public", "Authorization", "Bearer e"), 200, "Edith")
 	expect(t, h.do("GET", "/api/x/public", "Authorization", "Bearer no"), 401, `{"error":"Unauthorized","message":"the token is not valid"}`)
+	expect(t, h.do("GET", "/api/x/own", "Authorization", "Bearer e"), 200, "") // the handler's own to read
+	expect(t, h.do("GET", "/api/x/own", "Authorization", "Bearer no"), 200, "")
 	expect(t, h.do("GET", "/api/x/viewer"), 401, anonymous)
 	expect(t, h.do("GET", "/api/x/viewer", "Authorization", "Bearer e"), 200, "Edith")
 	expect(t, h.do("GET", "/api/x/editor", "Authorization", "Bearer e"), 200, "Edith")
@@ -711,6 +713,30 @@ func TestTheLogHasOneRecordARequestWithALevelByStatus(t *testing.T) {
 		want := fmt.Sprintf(`level=%s msg=request method=GET path=/api/x/%d route="GET /api/x/{status}" status=%d bytes=0`, level, status, status)
 		if log := h.log.String(); strings.Count(log, want) != 1 || strings.Contains(log, "secret") {
 			t.Errorf("no single %s in\n%s", want, log)
+		}
+	}
+}
+
+func TestWhatFailsBecauseTheClientWentAwayIsNoErrorOfTheServer(t *testing.T) {
+	h := newHouse(t, 0, 10)
+	h.gate.open()
+	rm := h.plugin("x")
+	rm.Handle("GET /{what}", plugins.Public, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.PathValue("what") {
+		case "error":
+			plugins.WriteError(w, r, r.Context().Err())
+		case "answer":
+			io.WriteString(w, "done")
+		}
+	}))
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	for what, want := range map[string]string{"error": "level=WARN status=499", "nothing": "level=WARN status=499", "answer": "level=DEBUG status=200"} {
+		h.door.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, "GET", "/api/x/"+what, nil))
+		level, status, _ := strings.Cut(want, " ")
+		record := fmt.Sprintf(`%s msg=request method=GET path=/api/x/%s route="GET /api/x/{what}" %s `, level, what, status)
+		if log := h.log.String(); strings.Count(log, record) != 1 {
+			t.Errorf("no single %s in\n%s", record, log)
 		}
 	}
 }

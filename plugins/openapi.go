@@ -198,7 +198,12 @@ func operationOf(r Route, method, template string, ids map[string]bool, schemas 
 		Description: "Anyone may call it.",
 		Responses:   map[string]response{"default": {Ref: "#/components/responses/Error"}},
 	}
-	if r.Access != Public {
+	switch r.Access {
+	case Public:
+	case Own:
+		op.Description = "Needs a token of its own kind, which is no API token."
+		op.Security = []map[string][]string{{"bearer": {}}}
+	default:
 		op.Description = "Needs a token with at least the role " + r.Access.String() + "."
 		op.Security = []map[string][]string{{"bearer": {}}}
 	}

@@ -34,9 +34,10 @@ const (
 	Editor               // those who may change what is monitored
 	Viewer               // everyone with a valid token
 	Public               // everyone
+	Own                  // everyone, and the handler itself reads the Authorization header, which is not an API token
 )
 
-// String returns the name used in the API: "admin", "editor", "viewer" or "public".
+// String returns the name used in the API: "admin", "editor", "viewer", "public" or "own".
 func (a Access) String() string {
 	switch a {
 	case Admin:
@@ -47,6 +48,8 @@ func (a Access) String() string {
 		return "viewer"
 	case Public:
 		return "public"
+	case Own:
+		return "own"
 	}
 	return "unknown"
 }
@@ -61,15 +64,15 @@ type Principal struct {
 // May reports whether the principal may use a route of the given access. A nil principal is nobody: it may use public
 // routes only.
 func (p *Principal) May(a Access) bool {
-	return a == Public || p != nil && p.Role <= a
+	return a >= Public || p != nil && p.Role <= a
 }
 
 // Callers is where the plugin that knows who calls says so.
 type Callers interface {
 	// Identify registers how the caller of a request is found, until the plugin is closed. f returns nil and no error for a
 	// request without credentials, and an [Error] with status 401 for credentials that are not valid. It is called for
-	// routes that are not public, and for every request with an Authorization header. While nothing is registered,
-	// only public routes can be used.
+	// routes that are not public, and for every request with an Authorization header, but never for those that are [Own].
+	// While nothing is registered, only public routes can be used, and those that are Own.
 	Identify(f func(*http.Request) (*Principal, error))
 }
 
