@@ -14,14 +14,15 @@ type Queryer interface {
 // Row is one row of a result: a [sql.Row], or the current one of [sql.Rows].
 type Row interface{ Scan(dest ...any) error }
 
-// Rows runs a query and reads every row of its result with scan. The query must bound the number of rows.
+// Rows runs a query and reads every row of its result with scan. The query must bound the number of rows. The
+// list is never nil.
 func Rows[T any](ctx context.Context, db Queryer, scan func(Row) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close() // does nothing once Next has returned false
-	var items []T
+	items := []T{}
 	for rows.Next() {
 		item, err := scan(rows)
 		if err != nil {
