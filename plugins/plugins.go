@@ -11,6 +11,9 @@
 // Plugin() [Instance]. Nothing else is declared: "go generate ./..." finds the plugins, sorts them so that each comes
 // after what it requires, and writes gen/table.go.
 //
+// A plugin may bring commands to the program, "checkstack satellite", with a function Commands() []plugins.Command. See
+// [Command].
+//
 // # The life of a plugin
 //
 // Each phase is finished for every plugin before the next one begins:
@@ -59,6 +62,7 @@ type Entry struct {
 	ID       string   // the folder's name: /api/<ID>/, schema <ID>
 	Requires []string // IDs of the plugins that come first, sorted
 	New      func(*Host, Lookup) Plugin
+	Commands func() []Command // nil where the package has no function Commands
 }
 
 // Lookup returns the constructed plugin with an ID that is in the Requires of the entry it is passed to.

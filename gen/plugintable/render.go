@@ -15,7 +15,8 @@ import (
 //	{ID: "incident", Requires: []string{"catalog"},
 //		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 //			return incident.New(h, need("catalog").(*catalog.Catalog))
-//		}},
+//		},
+//		Commands: incident.Commands},
 
 // shadowing are the IDs that mean something else inside the table. An ID has no capital letter, so no other plugin can
 // have the name that is used for them there.
@@ -58,6 +59,11 @@ func render(order []*plugin) ([]byte, error) {
 
 // render writes the row of a plugin.
 func (p *plugin) render(b *bytes.Buffer) {
+	name := packageName(p.id)
+	end := "},"
+	if p.commands {
+		end = fmt.Sprintf(",\n\t\tCommands: %s.Commands},", name)
+	}
 	fmt.Fprintf(b, "\n\t{ID: %q", p.id)
 	if len(p.needs) > 0 {
 		fmt.Fprintf(b, ", Requires: %#v", slices.Sorted(maps.Keys(p.needs)))
@@ -67,7 +73,7 @@ func (p *plugin) render(b *bytes.Buffer) {
 		if len(p.needs) > 0 {
 			gap = "\n\t\t"
 		}
-		fmt.Fprintf(b, ",%sNew: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return %s.New(h) }},", gap, packageName(p.id))
+		fmt.Fprintf(b, ",%sNew: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return %s.New(h) }%s", gap, name, end)
 		return
 	}
 	args := []string{"h"}
@@ -75,9 +81,9 @@ func (p *plugin) render(b *bytes.Buffer) {
 		t := types.TypeString(q.result, func(*types.Package) string { return packageName(q.id) })
 		args = append(args, fmt.Sprintf("need(%q).(%s)", q.id, t))
 	}
-	call := fmt.Sprintf("%s.New(%s)", packageName(p.id), strings.Join(args, ", "))
+	call := fmt.Sprintf("%s.New(%s)", name, strings.Join(args, ", "))
 	if len(call) > 100 {
-		call = fmt.Sprintf("%s.New(%s)", packageName(p.id), strings.Join(args, ",\n\t\t\t\t"))
+		call = fmt.Sprintf("%s.New(%s)", name, strings.Join(args, ",\n\t\t\t\t"))
 	}
-	fmt.Fprintf(b, ",\n\t\tNew: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {\n\t\t\treturn %s\n\t\t}},", call)
+	fmt.Fprintf(b, ",\n\t\tNew: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {\n\t\t\treturn %s\n\t\t}%s", call, end)
 }

@@ -54,6 +54,7 @@ type plugin struct {
 	newFunc  *types.Func          // nil if there is none, or it is wrong
 	result   types.Type           // what New returns; nil if that is wrong
 	requires []*plugin            // what New takes after the host, in order
+	commands bool                 // whether it has a function Commands
 }
 
 // imported is one import clause.

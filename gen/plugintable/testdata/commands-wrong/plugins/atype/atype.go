@@ -1,0 +1,16 @@
+// Package atype has a type.
+package atype
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(*plugins.Host) *Service { return nil }
+
+// Plugin implements plugins.Plugin.
+func (*Service) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Commands are the commands of the plugin.
+type Commands []plugins.Command
