@@ -21,10 +21,11 @@ type Host struct {
 	Readiness Readiness
 	Callers   Callers
 	History   History
-	BaseURL   string // the origin the server is reached at from outside, such as https://status.example.org; no slash at its end
-	LocalURL  string // this server as it reaches itself, such as http://127.0.0.1:3000; no slash at its end
-	DataDir   string // the folder of the private database cluster; empty with a DATABASE_URL
-	Demo      bool   // whether a first boot may create example data
+	Notices   Notices // what other servers announce through the database; use [Host.Listen]
+	BaseURL   string  // the origin the server is reached at from outside, such as https://status.example.org; no slash at its end
+	LocalURL  string  // this server as it reaches itself, such as http://127.0.0.1:3000; no slash at its end
+	DataDir   string  // the folder of the private database cluster; empty with a DATABASE_URL
+	Demo      bool    // whether a first boot may create example data
 
 	// Getenv reads the environment the server was started with. Secrets come from here only.
 	Getenv func(string) string
@@ -53,6 +54,26 @@ func (h *Host) OnClose(f func(context.Context) error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.onClose = append(l.onClose, f)
+}
+
+// Notices tells what transactions announce with pg_notify, on whatever server they ran.
+type Notices interface {
+	// Listen calls f with the payload of each notification on channel, one after the other, soon after its transaction was
+	// committed. After the connection to the database was lost and made again, or notifications came faster than f took
+	// them, it calls f once with an empty payload: some may have been missed, so look at what they tell of. f should return
+	// soon. Listen returns when the database has confirmed it, so that all that is committed afterwards is heard, or
+	// after a first attempt that failed; then f("") comes once it is heard. stop ends it and waits for a call that is
+	// under way, so f must not call it.
+	Listen(channel string, f func(payload string)) (stop func())
+}
+
+// Listen is [Notices.Listen] until the plugin is closed. The channel of a plugin begins with its ID: "incident_changed".
+func (h *Host) Listen(channel string, f func(payload string)) {
+	stop := h.Notices.Listen(channel, f)
+	h.OnClose(func(context.Context) error {
+		stop()
+		return nil
+	})
 }
 
 // Lease is the server's hold on what it lent: the background work of one plugin and what is to be undone after it.

@@ -45,23 +45,31 @@ func newConnector(cfg pq.Config) (*connector, error) {
 	return &c, err
 }
 
-// Connect opens a connection.
+// Connect opens a connection of the pool.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
+	opened, err := c.open(ctx, &dialer{})
+	if err != nil {
+		return nil, err
+	}
+	return opened, nil
+}
+
+// open opens a connection with TLS or without.
+func (c *connector) open(ctx context.Context, d *dialer) (*conn, error) {
 	if c.tls != nil {
-		opened, err := connect(ctx, *c.tls)
+		opened, err := connect(ctx, *c.tls, d)
 		if c.plain == nil || !errors.Is(err, pq.ErrSSLNotSupported) {
 			return opened, err
 		}
 	}
-	return connect(ctx, *c.plain)
+	return connect(ctx, *c.plain, d)
 }
 
 // Driver returns lib/pq's driver.
 func (c *connector) Driver() driver.Driver { return pq.Driver{} }
 
-func connect(ctx context.Context, c pq.Connector) (driver.Conn, error) {
-	var d dialer
-	c.Dialer(&d)
+func connect(ctx context.Context, c pq.Connector, d *dialer) (*conn, error) {
+	c.Dialer(d)
 	opened, err := c.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -75,6 +83,7 @@ func connect(ctx context.Context, c pq.Connector) (driver.Conn, error) {
 
 // dialer opens the socket of one connection, and keeps it. It also opens the second connection that cancelling needs.
 type dialer struct {
+	hold   bool                     // make it a [valve]
 	socket atomic.Pointer[net.Conn] // the last one opened
 }
 
@@ -98,6 +107,9 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 	socket, err := inner.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
+	}
+	if d.hold {
+		socket = &valve{Conn: socket}
 	}
 	d.socket.Store(&socket)
 	return socket, nil

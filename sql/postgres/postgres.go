@@ -48,6 +48,7 @@ type Config struct {
 type Database struct {
 	*sql.DB
 	cluster *cluster // nil with a URL
+	notices *notices
 	url     string
 	close   sync.Once
 }
@@ -89,6 +90,7 @@ func open(ctx context.Context, cfg Config, s search) (_ *Database, err error) {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	d.DB = sql.OpenDB(c)
+	d.notices = newNotices(c, cfg.Log)
 	conns := cfg.MaxConns
 	if conns <= 0 {
 		conns = 16
@@ -180,12 +182,12 @@ func (d *Database) Private() bool { return d.cluster != nil }
 // in it: it must not be logged.
 func (d *Database) URL() string { return d.url }
 
-// Close closes the pool and stops the private cluster if no other process uses it: in an orderly way until ctx is done, then
+// Close ends all who listen, closes the pool and stops the private cluster if no other process uses it: in an orderly way until ctx is done, then
 // at once, which is an error. Calling it again does nothing.
 func (d *Database) Close(ctx context.Context) (err error) {
 	d.close.Do(func() {
 		if d.DB != nil {
-			err = d.DB.Close()
+			err = errors.Join(d.notices.close(ctx), d.DB.Close())
 		}
 		if d.cluster != nil {
 			err = errors.Join(err, d.cluster.leave(ctx))
