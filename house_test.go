@@ -82,13 +82,17 @@ func TestPackagesImportOnlyWhatTheDesignAllows(t *testing.T) {
 			switch {
 			case imported == "checkstack":
 			case p.ImportPath == "checkstack":
-				ok = slices.Contains([]string{"checkstack/gen", "checkstack/plugins", "checkstack/sql/postgres", pq}, imported)
+				ok = slices.Contains([]string{"checkstack/gen", "checkstack/plugins", "checkstack/sql/postgres", "checkstack/sql/record", "checkstack/sql/series", pq}, imported)
 			case p.ImportPath == "checkstack/gen":
 				ok = imported == "checkstack/plugins" || path.Dir(imported) == "checkstack/plugins"
 			case p.ImportPath == "checkstack/gen/plugintable":
 				ok = imported == "checkstack/plugins" || strings.HasPrefix(imported, "golang.org/x/tools/")
 			case p.ImportPath == "checkstack/sql/postgres":
 				ok = imported == pq || strings.HasPrefix(imported, pq+"/")
+			case p.ImportPath == "checkstack/sql/record":
+				ok = imported == "checkstack/plugins" || imported == "checkstack/sql/series" || imported == pq
+			case p.ImportPath == "checkstack/sql/series":
+				ok = imported == "checkstack/plugins" || imported == pq
 			case p.ImportPath == "checkstack/sql/postgres/postgrestest":
 				ok = imported == "checkstack/sql/postgres" || imported == pq
 			case p.ImportPath == "checkstack/plugins": // the contract: standard library only

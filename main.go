@@ -15,9 +15,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -35,6 +33,7 @@ import (
 	"checkstack/gen"
 	"checkstack/plugins"
 	"checkstack/sql/postgres"
+	"checkstack/sql/series"
 )
 
 func main() {
@@ -50,58 +49,52 @@ func main() {
 		}
 		os.Exit(1) // the second one does not wait for anything
 	}()
-	os.Exit(run(ctx, os.Args[1:], process{os.Getenv, os.Stdin, os.Stdout, os.Stderr, gen.Plugins}))
-}
-
-// process is what run needs of the process it is in.
-type process struct {
-	getenv func(string) string
-	stdin  *os.File // only asked whether it is a terminal
-	stdout io.Writer
-	stderr io.Writer
-	table  []plugins.Entry
+	p := plugins.Process{Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}
+	os.Exit(run(ctx, os.Args[1:], gen.Plugins, p))
 }
 
 // run does what the arguments say and returns the exit code: 0 done, 1 failed, 2 not understood.
-func run(ctx context.Context, args []string, p process) int {
-	command := "serve"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
+func run(ctx context.Context, args []string, table []plugins.Entry, p plugins.Process) int {
+	p.Version = buildVersion().Version
+	c := &config{now: time.Now(), drain: 5 * time.Second}
+	if plugins.IsTerminal(p.Stdin) {
+		c.drain = 0
 	}
-	var do func(context.Context, *config, process, *slog.Logger) int
-	switch command {
-	case "serve":
-		do = serve
-	case "rollup":
-		do = rollup
-	case "version":
-		do = func(_ context.Context, _ *config, p process, _ *slog.Logger) int {
-			v := buildVersion()
-			fmt.Fprintf(p.stdout, "checkstack %s %s %s\n", v.Version, v.Commit, v.Go)
-			return 0
-		}
-	default:
-		fmt.Fprintf(p.stderr, "checkstack: unknown command %q; the commands are serve (the default), rollup and version\n", command)
-		return 2
+	commands, err := plugins.Commands([]plugins.Command{
+		{
+			Name: "serve", Summary: "run the server until a signal", Flags: c.serveFlags,
+			Run: func(ctx context.Context, p plugins.Process) int { return serve(ctx, c, table, p) },
+		},
+		{
+			Name: "rollup", Summary: "roll the history up once, by hand, and print a summary as JSON", Flags: c.rollupFlags,
+			Run: func(ctx context.Context, p plugins.Process) int { return rollup(ctx, c, p) },
+		},
+		{
+			Name: "export", Summary: "write the hours and the days of the history to standard output", Flags: c.exportFlags,
+			Run: func(ctx context.Context, p plugins.Process) int { return export(ctx, c, p) },
+		},
+		{
+			Name: "version", Summary: "say what this program was built from",
+			Run: func(_ context.Context, p plugins.Process) int {
+				v := buildVersion()
+				fmt.Fprintf(p.Stdout, "checkstack %s %s %s\n", v.Version, v.Commit, v.Go)
+				return 0
+			},
+		},
+	}, table)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "checkstack: %v\n", err)
+		return 1
 	}
-	cfg, err := parse(command, args, p)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	} else if err != nil {
-		fmt.Fprintf(p.stderr, "checkstack: %v; see checkstack %s -h\n", err, command)
-		return 2
-	}
-	return do(ctx, cfg, p, cfg.logger(p.stderr))
+	return plugins.Execute(ctx, commands, args, p)
 }
 
-// config is what the flags and the environment say.
+// config is what the flags and the environment say to the commands of the core.
 type config struct {
-	databaseURL string // DATABASE_URL: a secret, so there is no flag
+	databaseURL string
 	data        string
 	existing    bool // a private cluster is not made where there is none
 	dbConns     int
-	logFormat   string
-	logLevel    slog.Level
 	listen      string
 	baseURL     string
 	web         fs.FS
@@ -113,167 +106,99 @@ type config struct {
 	stopTimeout time.Duration
 	demo        bool
 	now         time.Time
+	from, to    time.Time
+	format      string
 }
 
-// parse reads the flags of a command. Each has a twin in the environment, which a flag overrides.
-func parse(command string, args []string, p process) (*config, error) {
-	c := &config{databaseURL: p.getenv("DATABASE_URL"), now: time.Now(), drain: 5 * time.Second}
-	flags := flag.NewFlagSet("checkstack "+command, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	duration := func(v *time.Duration, name string, def, low, high time.Duration, usage string) {
-		*v = def
-		flags.Func(name, fmt.Sprintf("%s, a `duration` from %s to %s (default %s)", usage, short(low), short(high), short(def)), func(s string) (err error) {
-			if *v, err = time.ParseDuration(s); err != nil || *v < low || *v > high {
-				return fmt.Errorf("expected a duration from %s to %s", short(low), short(high))
+// databaseFlags are those of every command that uses the database.
+func (c *config) databaseFlags(f *plugins.Flags) {
+	f.Secret(&c.databaseURL, "DATABASE_URL",
+		"the PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)")
+	f.Text(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set",
+		func(s string) error {
+			if s == "" {
+				return errors.New("expected a folder")
 			}
 			return nil
 		})
-	}
-	number := func(v *int, name string, def, low, high int, usage string) {
-		*v = def
-		flags.Func(name, fmt.Sprintf("%s, a `number` from %d to %d (default %d)", usage, low, high, def), func(s string) (err error) {
-			if *v, err = strconv.Atoi(s); err != nil || *v < low || *v > high {
-				return fmt.Errorf("expected a whole number from %d to %d", low, high)
-			}
-			return nil
-		})
-	}
-	text := func(v *string, name, def, usage, expected string, ok func(string) bool) {
-		*v = def
-		flags.Func(name, usage, func(s string) error {
-			if *v = s; !ok(s) {
-				return errors.New("expected " + expected)
-			}
-			return nil
-		})
-	}
-	var level string
-	text(&level, "log-level", "info", "least `level` of what is logged: debug, info, warn or error (default info)", "debug, info, warn or error",
-		func(s string) bool {
-			return c.logLevel.UnmarshalText([]byte(s)) == nil && !strings.ContainsAny(s, "+-")
-		})
-	text(&c.logFormat, "log-format", "", "`format` of the log: text or json (default text on a terminal, else json)", "text or json",
-		func(s string) bool { return s == "text" || s == "json" })
-	if command != "version" {
-		text(&c.data, "data", ".checkstack", "`folder` of the private database cluster, used if DATABASE_URL is not set (default .checkstack)",
-			"a folder", func(s string) bool { return s != "" })
-		number(&c.dbConns, "db-conns", 16, 4, 500, "most connections to the database")
-		duration(&c.bootTimeout, "boot-timeout", 5*time.Minute, time.Second, 24*time.Hour, "how long the whole boot may take")
-	}
-	switch command {
-	case "serve":
-		if isTerminal(p.stdin) {
-			c.drain = 0
+	f.Number(&c.dbConns, "db-conns", 16, 4, 500, "most connections to the database")
+	f.Duration(&c.bootTimeout, "boot-timeout", 5*time.Minute, time.Second, 24*time.Hour, "how long the whole boot may take")
+}
+
+func (c *config) serveFlags(f *plugins.Flags) {
+	c.databaseFlags(f)
+	f.Secret(new(string), "CHECKSTACK_ADMIN_TOKEN", // read by who makes the first administrator
+		"the administrator's token that the first boot of an empty database makes (default a random one)")
+	f.Text(&c.listen, "listen", ":3000", "`address` to listen on, host:port", func(s string) error {
+		_, port, err := net.SplitHostPort(s)
+		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+			return errors.New("expected host:port such as :3000 or 127.0.0.1:3000")
 		}
-		text(&c.listen, "listen", ":3000", "`address` to listen on, host:port (default :3000)", "host:port such as :3000 or 127.0.0.1:3000",
-			func(s string) bool {
-				_, port, err := net.SplitHostPort(s)
-				_, bad := strconv.ParseUint(port, 10, 16)
-				return err == nil && bad == nil
-			})
-		flags.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
-			u, err := url.Parse(s)
-			if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
-				return errors.New("expected an origin such as https://status.example.org")
-			}
-			host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
-			c.baseURL = u.Scheme + "://" + host // as browsers write an origin
-			return nil
-		})
-		flags.Func("web", "`folder` of a web frontend: index.html, assets/ and vendor/", func(s string) error {
-			root, err := os.OpenRoot(s) // links do not lead out of it
-			if err != nil || !isFile(root.FS(), "index.html") {
-				return errors.New("expected a folder with a file index.html")
-			}
-			c.web = root.FS()
-			return nil
-		})
-		duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
-		duration(&c.readyCache, "ready-cache", time.Second, 0, time.Minute, "how long the result of the readiness probes is reused")
-		number(&c.gateQueue, "gate-queue", 1024, 0, 1_000_000, "most requests that wait for the boot")
-		duration(&c.drain, "drain", c.drain, 0, time.Hour, "how long requests are still served after SIGTERM, none by default if standard input is a terminal")
-		duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
-		flags.BoolVar(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
-	case "rollup":
-		c.existing = true
-		flags.Func("now", "`time` to roll up for, RFC 3339, as in 2026-01-31T00:00:00Z (default now)", func(s string) (err error) {
-			if c.now, err = time.Parse(time.RFC3339, s); err != nil {
-				return errors.New("expected a time such as 2026-01-31T00:00:00Z")
-			}
-			return nil
-		})
-	}
-	var err error
-	flags.VisitAll(func(f *flag.Flag) {
-		if v := p.getenv(twin(f.Name)); v != "" && err == nil {
-			if bad := flags.Set(f.Name, v); bad != nil {
-				err = fmt.Errorf("invalid value %q for %s: %w", v, twin(f.Name), bad)
-			}
-		}
+		return nil
 	})
-	if parsed := flags.Parse(args); errors.Is(parsed, flag.ErrHelp) {
-		usage(p.stdout, flags)
-		return nil, parsed
-	} else if err = cmp.Or(parsed, err); err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
-	return c, err
-}
-
-// short writes a duration without the units that are zero: 1h, not 1h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(s, zero) {
-			s = s[:len(s)-2]
+	f.Func("base-url", "`origin` the server is reached at from outside (default http://localhost:<port>)", func(s string) error {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host {
+			return errors.New("expected an origin such as https://status.example.org")
 		}
-	}
-	return s
-}
-
-// twin is the environment variable that says the same as a flag.
-func twin(name string) string {
-	return "CHECKSTACK_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-}
-
-func usage(w io.Writer, flags *flag.FlagSet) {
-	fmt.Fprintf(w, "Usage: %s [flags]\n\nCommands: serve (the default), rollup, version.\n\nFlags, each with the environment variable that says the same:\n", flags.Name())
-	flags.VisitAll(func(f *flag.Flag) {
-		arg, text := flag.UnquoteUsage(f)
-		if f.DefValue != "" && !strings.Contains(text, "(default") {
-			text += " (default " + f.DefValue + ")"
-		}
-		fmt.Fprintf(w, "  %s\n    \t%s\n    \t%s\n", strings.TrimSpace("-"+f.Name+" "+arg), text, twin(f.Name))
+		host := strings.TrimSuffix(strings.ToLower(u.Host), map[string]string{"http": ":80", "https": ":443"}[u.Scheme])
+		c.baseURL = u.Scheme + "://" + host // as browsers write an origin
+		return nil
 	})
-	fmt.Fprint(w, "\nFrom the environment only, because they are secret:\n"+
-		"  DATABASE_URL\n    \tthe PostgreSQL database, postgres://user:password@host/database (default a private cluster in -data)\n")
-	if flags.Name() == "checkstack serve" {
-		fmt.Fprint(w, "  CHECKSTACK_ADMIN_TOKEN\n    \tthe administrator's token that the first boot of an empty database makes (default a random one)\n")
-	}
-}
-
-func (c *config) logger(w io.Writer) *slog.Logger {
-	f, isFile := w.(*os.File)
-	options := &slog.HandlerOptions{Level: c.logLevel, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Value.Kind() == slog.KindDuration { // "1.5s" in JSON too, not nanoseconds
-			return slog.String(a.Key, a.Value.Duration().String())
+	f.Func("web", "`folder` of a web frontend: index.html, assets/ and vendor/", func(s string) error {
+		root, err := os.OpenRoot(s) // links do not lead out of it
+		if err != nil || !isFile(root.FS(), "index.html") {
+			return errors.New("expected a folder with a file index.html")
 		}
-		return a
-	}}
-	if c.logFormat == "text" || c.logFormat == "" && isFile && isTerminal(f) {
-		return slog.New(slog.NewTextHandler(w, options))
-	}
-	return slog.New(slog.NewJSONHandler(w, options))
+		c.web = root.FS()
+		return nil
+	})
+	f.Duration(&c.readyWait, "ready-wait", 30*time.Second, 0, time.Hour, "how long a request waits for the boot")
+	f.Duration(&c.readyCache, "ready-cache", time.Second, 0, time.Minute, "how long the result of the readiness probes is reused")
+	f.Number(&c.gateQueue, "gate-queue", 1024, 0, 1_000_000, "most requests that wait for the boot")
+	f.Duration(&c.drain, "drain", c.drain, 0, time.Hour,
+		"how long requests are still served after SIGTERM, none by default if standard input is a terminal")
+	f.Duration(&c.stopTimeout, "stop-timeout", 20*time.Second, time.Second, time.Hour, "how long stopping may take after that")
+	f.Bool(&c.demo, "demo", true, "on the first boot with an empty catalog, create a system that checks this server")
 }
 
-// isTerminal reports whether f is a character device that is not the null device.
-func isTerminal(f *os.File) bool {
-	if f == nil {
-		return false
+func (c *config) rollupFlags(f *plugins.Flags) {
+	c.existing = true
+	c.databaseFlags(f)
+	f.Time(&c.now, "now", "`time` to roll up for, RFC 3339 or a date (UTC), as in 2026-01-31T00:00:00Z (default now)")
+}
+
+func (c *config) exportFlags(f *plugins.Flags) {
+	c.existing, c.to = true, c.now
+	c.databaseFlags(f)
+	f.Time(&c.from, "from", "`time` that the hours and days begin at or after, RFC 3339 or a date (UTC) (default the beginning)")
+	f.Time(&c.to, "to", "`time` that they begin before, RFC 3339 or a date (UTC) (default now)")
+	f.Choice(&c.format, "format", string(series.CSV), "`format` of what is written: csv, or json, an object a line", string(series.CSV), string(series.JSON))
+	f.Check(func() error {
+		if !c.from.Before(c.to) {
+			return errors.New("expected a -from that is before -to")
+		}
+		return nil
+	})
+}
+
+// withDatabase runs a command that needs the database and no server. It returns the exit code; what failed is logged.
+func withDatabase(ctx context.Context, cfg *config, p plugins.Process, do func(*postgres.Database) error) int {
+	boot, cancel := context.WithTimeoutCause(ctx, cfg.bootTimeout, fmt.Errorf("not done within the boot timeout of %v", cfg.bootTimeout))
+	db, err := openDatabase(boot, cfg, p.Log)
+	cancel()
+	if err != nil {
+		p.Log.Error("cannot open the database", "error", err)
+		return 1
 	}
-	info, err := f.Stat()
-	null, nullErr := os.Stat(os.DevNull)
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && !(nullErr == nil && os.SameFile(info, null))
+	err = do(db)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	if err := errors.Join(err, db.Close(stop)); err != nil {
+		p.Log.Error("the command failed", "error", err)
+		return 1
+	}
+	return 0
 }
 
 // server is one run of "checkstack serve".
@@ -299,7 +224,8 @@ type store struct {
 	history *history
 }
 
-func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
+func serve(ctx context.Context, cfg *config, table []plugins.Entry, p plugins.Process) int {
+	log := p.Log
 	s := &server{cfg: cfg, log: log, started: time.Now()}
 	s.work, s.endWork = context.WithCancel(context.WithoutCancel(ctx))
 	defer s.endWork()
@@ -307,12 +233,12 @@ func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 	defer fatal(nil)
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()
-	if err := s.listen(requests, fatal, p); err != nil {
+	if err := s.listen(requests, fatal, p.Getenv); err != nil {
 		log.Error("cannot listen", "error", err)
 		return 1
 	}
 	boot, cancel := context.WithTimeoutCause(ctx, cfg.bootTimeout, fmt.Errorf("not done within the boot timeout of %v", cfg.bootTimeout))
-	started, err := s.boot(boot, p)
+	started, err := s.boot(boot, table)
 	cancel()
 	code := 0
 	switch {
@@ -340,7 +266,7 @@ func serve(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
 }
 
 // listen opens the port and starts to serve: health and readiness answer from here on.
-func (s *server) listen(requests context.Context, fatal func(error), p process) error {
+func (s *server) listen(requests context.Context, fatal func(error), getenv func(string) string) error {
 	ln, err := net.Listen("tcp", s.cfg.listen)
 	if err != nil {
 		return err
@@ -351,7 +277,7 @@ func (s *server) listen(requests context.Context, fatal func(error), p process) 
 	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
 	s.loader.host = func() *plugins.Host {
 		st := s.store.Load()
-		h := &plugins.Host{DB: st.DB, History: st.history, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: p.getenv}
+		h := &plugins.Host{DB: st.DB, History: st.history, Notices: st, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: getenv}
 		if st.Private() {
 			h.DataDir = s.cfg.data
 		}
@@ -387,7 +313,7 @@ func localURL(a *net.TCPAddr) string {
 }
 
 // boot takes the server from listening to ready.
-func (s *server) boot(ctx context.Context, p process) ([]*plugin, error) {
+func (s *server) boot(ctx context.Context, table []plugins.Entry) ([]*plugin, error) {
 	err := s.loader.step(ctx, "database", "", func(ctx context.Context) error {
 		db, err := openDatabase(ctx, s.cfg, s.log)
 		if err == nil {
@@ -401,7 +327,7 @@ func (s *server) boot(ctx context.Context, p process) ([]*plugin, error) {
 	pulse := newPulse()
 	s.background.Go(func() { pulse.run(s.work, s.store.Load().PingContext) })
 	s.ready.register("", plugins.Probe{Name: "core.database", Check: pulse.check})
-	return s.loader.start(ctx, p.table)
+	return s.loader.start(ctx, table)
 }
 
 // fail tells everybody why the boot failed, for long enough that somebody who asks at that moment hears it.

@@ -48,7 +48,7 @@ func boot(t testing.TB, table []plugins.Entry, database string, args ...string) 
 	args = append([]string{"-listen=127.0.0.1:0", "-drain=0s", "-ready-cache=0s", "-demo=false"}, args...)
 	go func() {
 		defer close(in.exited)
-		in.code = run(ctx, args, process{getenv, nil, io.Discard, in.log, table})
+		in.code = run(ctx, args, table, plugins.Process{Getenv: getenv, Stdout: io.Discard, Stderr: in.log})
 		in.log.end()
 	}()
 	t.Cleanup(func() {
@@ -607,73 +607,6 @@ func TestThreeServersBootingAtOnceOnAnEmptyDatabaseAllBecomeReady(t *testing.T) 
 	for _, in := range servers {
 		if code := in.exit(); code != 0 {
 			t.Errorf("exit code %d\n%s", code, in.log)
-		}
-	}
-}
-
-func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
-	for _, c := range []struct {
-		args []string
-		env  string // NAME=value
-		code int
-		want string
-	}{
-		{args: []string{"nonsense"}, code: 2, want: `checkstack: unknown command "nonsense"`},
-		{args: []string{"serve", "more"}, code: 2, want: `unexpected argument "more"`},
-		{args: []string{"-nonsense"}, code: 2, want: `flag provided but not defined: -nonsense`},
-		{args: []string{"version", "-listen=:1"}, code: 2, want: `flag provided but not defined: -listen`},
-		{args: []string{"-ready-wait=2h"}, code: 2, want: `invalid value "2h" for flag -ready-wait: expected a duration from 0s to 1h`},
-		{args: []string{"-gate-queue=-1"}, code: 2, want: `invalid value "-1" for flag -gate-queue: expected a whole number from 0 to 1000000`},
-		{args: []string{"-db-conns=x"}, code: 2, want: `invalid value "x" for flag -db-conns: expected a whole number from 4 to 500`},
-		{args: []string{"-base-url=status.example.org"}, code: 2, want: `for flag -base-url: expected an origin`},
-		{args: []string{"-base-url=https://a.example/path"}, code: 2, want: `for flag -base-url: expected an origin`},
-		{args: []string{"-web=plugins"}, code: 2, want: `invalid value "plugins" for flag -web: expected a folder with a file index.html`},
-		{args: []string{"-log-format=xml"}, code: 2, want: `for flag -log-format: expected text or json`},
-		{args: []string{"rollup", "-now=yesterday"}, code: 2, want: `for flag -now: expected a time such as`},
-		{env: "CHECKSTACK_STOP_TIMEOUT=0s", code: 2, want: `invalid value "0s" for CHECKSTACK_STOP_TIMEOUT: expected a duration from 1s to 1h`},
-		{args: []string{"-listen=127.0.0.1:99999"}, code: 2, want: `invalid value "127.0.0.1:99999" for flag -listen: expected host:port such as :3000`},
-		{args: []string{"-listen=3000"}, code: 2, want: `for flag -listen: expected host:port`},
-		{args: []string{"-listen=192.0.2.1:3000"}, code: 1, want: `cannot listen`},
-		{args: []string{"-data="}, code: 2, want: `for flag -data: expected a folder`},
-		{args: []string{"-log-level=error+4"}, code: 2, want: `for flag -log-level: expected debug, info, warn or error`},
-		{args: []string{"rollup", "-data=testdata/none"}, code: 1, want: `there is no private cluster in`},
-		{args: []string{"version"}, code: 0, want: "checkstack dev "},
-		{args: []string{"-h"}, code: 0, want: "CHECKSTACK_READY_WAIT"},
-		{args: []string{"rollup", "-h"}, code: 0, want: "CHECKSTACK_NOW"},
-	} {
-		var out bytes.Buffer
-		getenv := func(name string) string {
-			if k, v, _ := strings.Cut(c.env, "="); k == name {
-				return v
-			}
-			return ""
-		}
-		if code := run(t.Context(), c.args, process{getenv, nil, &out, &out, nil}); code != c.code || !strings.Contains(out.String(), c.want) {
-			t.Errorf("%v %s: exit code %d, %s", c.args, c.env, code, &out)
-		}
-	}
-}
-
-func TestEveryFlagHasATwinInTheEnvironmentThatItOverrides(t *testing.T) {
-	getenv := func(name string) string {
-		return map[string]string{"CHECKSTACK_LISTEN": ":1", "CHECKSTACK_GATE_QUEUE": "7", "CHECKSTACK_DEMO": "false", "CHECKSTACK_DRAIN": "3s",
-			"CHECKSTACK_LOG_LEVEL": "warn", "CHECKSTACK_BASE_URL": "https://A.example:443/", "DATABASE_URL": "postgres://x"}[name]
-	}
-	c, err := parse("serve", []string{"-gate-queue=9"}, process{getenv: getenv})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := fmt.Sprintln(c.listen, c.gateQueue, c.demo, c.drain, c.logLevel, c.baseURL, c.databaseURL); got != ":1 9 false 3s WARN https://a.example postgres://x\n" {
-		t.Error(got)
-	}
-	var out bytes.Buffer
-	parse("serve", []string{"-h"}, process{getenv: getenv, stdout: &out})
-	for _, line := range strings.Split(out.String(), "\n") {
-		if name, ok := strings.CutPrefix(line, "  -"); ok {
-			name, _, _ = strings.Cut(name, " ")
-			if !strings.Contains(out.String(), "\t"+twin(name)+"\n") {
-				t.Errorf("-h does not say %s", twin(name))
-			}
 		}
 	}
 }

@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"checkstack/gen"
+	"checkstack/plugins"
 	"checkstack/sql/postgres/postgrestest"
 )
 
@@ -297,9 +298,12 @@ func output(t *testing.T, name string, args ...string) string {
 
 func TestTheREADMEListsEveryFlagAsTheServerDoes(t *testing.T) {
 	blocks := readme(t)
-	serve, rollup := flags(t, "serve"), flags(t, "rollup")
-	own := slices.DeleteFunc(rollup, func(row string) bool { return slices.Contains(serve, row) })
-	for mark, rows := range map[string][]string{"flags": serve, "rollup flags": own} {
+	serve := flags(t, "serve")
+	tables := map[string][]string{"flags": serve}
+	for _, command := range []string{"rollup", "export"} {
+		tables[command+" flags"] = slices.DeleteFunc(flags(t, command), func(row string) bool { return slices.Contains(serve, row) })
+	}
+	for mark, rows := range tables {
 		want := "| flag | variable | default | |\n|---|---|---|---|\n" + strings.Join(rows, "")
 		if got := marked(t, blocks, mark)[0].text; got != want {
 			t.Errorf("the %s are\n%s\nand not\n%s", mark, want, got)
@@ -311,8 +315,8 @@ func TestTheREADMEListsEveryFlagAsTheServerDoes(t *testing.T) {
 func flags(t *testing.T, command string) (rows []string) {
 	t.Helper()
 	var help bytes.Buffer
-	none := func(string) string { return "" }
-	if code := run(t.Context(), []string{command, "-h"}, process{none, nil, &help, io.Discard, nil}); code != 0 {
+	p := plugins.Process{Getenv: func(string) string { return "" }, Stdout: &help, Stderr: io.Discard}
+	if code := run(t.Context(), []string{command, "-h"}, nil, p); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
 	entry := regexp.MustCompile(`(?m)^  -([a-z-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
@@ -351,8 +355,10 @@ func TestTheREADMELinksToWhatExists(t *testing.T) {
 }
 
 func TestWhoeverStopsTheServerGivesItLongerThanItTakes(t *testing.T) {
-	c, err := parse("serve", nil, process{getenv: func(string) string { return "" }})
-	if err != nil {
+	c := config{drain: 5 * time.Second}
+	var f plugins.Flags
+	c.serveFlags(&f)
+	if err := f.Parse(nil, func(string) string { return "" }); err != nil {
 		t.Fatal(err)
 	}
 	for file, setting := range map[string]string{

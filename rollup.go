@@ -8,54 +8,59 @@
 // back, and its runs make new hours on 1 March. A reader sees the day and the hours, and their sum is right. The next
 // roll-up finds the hours and adds them to the day that is there: counts and sums add up, the least and the greatest
 // are taken, the distributions of latencies are merged, and the 95th percentile is read from the result.
+//
+// Package record stores and counts runs, package series reads; what is here ages: hours become days, and what is old goes.
 package main
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"checkstack/plugins"
-	"github.com/lib/pq"
+	"checkstack/sql/postgres"
+	"checkstack/sql/record"
+	"checkstack/sql/series"
 )
 
 var (
 	//go:embed sql/migrations/*.sql
 	migrationFiles embed.FS
-	//go:embed sql/record.sql
-	recordSQL string
-	//go:embed sql/record_late.sql
-	recordLateSQL string
-	//go:embed sql/runs.sql
-	runsSQL string
-	//go:embed sql/runs_count.sql
-	runsCountSQL string
-	//go:embed sql/series.sql
-	seriesSQL string
 	//go:embed sql/rollup_turn.sql
 	rollupTurnSQL string
 	//go:embed sql/rollup_days.sql
 	rollupDaysSQL string
+	//go:embed sql/rollup_parts.sql
+	rollupPartsSQL string
 	//go:embed sql/rollup_lock_day.sql
 	rollupLockDaySQL string
-	//go:embed sql/rollup_day.sql
-	rollupDaySQL string
+	//go:embed sql/rollup_part.sql
+	rollupPartSQL string
 	//go:embed sql/expire_days.sql
 	expireDaysSQL string
+	//go:embed sql/expire_days_own.sql
+	expireDaysOwnSQL string
 	//go:embed sql/expire_runs.sql
 	expireRunsSQL string
+	//go:embed sql/expire_runs_own.sql
+	expireRunsOwnSQL string
+	//go:embed sql/drop_partition.sql
+	dropPartitionSQL string
+	//go:embed sql/retention.sql
+	retentionSQL string
+	//go:embed sql/retention_set.sql
+	retentionSetSQL string
+	//go:embed sql/retention_sweep.sql
+	retentionSweepSQL string
 )
 
 // coreMigrations are the migrations of the schema checkstack.
@@ -64,263 +69,83 @@ func coreMigrations() fs.FS {
 	return files
 }
 
-const (
-	// How long things are kept where a check has no retention of its own, in days of 24 hours (SPEC D).
-	rawDays, hourlyDays, dailyDays = 7, 30, 365
-
-	maxBatch, maxRuns, maxPoints = 5000, 500, 2000  // runs in a batch, runs in a list, buckets of a series
-	maxMessage, maxResult        = 10_000, 64 << 10 // bytes
-	maxID                        = 200              // characters of the ID of a system or a source
-	expireSize                   = 10_000           // rows that one transaction deletes, about
-
-	// A run of this age may have its hour rolled up at the same moment: from the shortest retention of hours, less a
-	// day, to the longest of raw runs and a day, as what is older is refused. So a batch locks a few days at most.
-	lateFrom, lateUntil = 6 * 24 * time.Hour, 31 * 24 * time.Hour
-)
-
-// why says in words why the database refuses a run.
-var why = map[string]string{
-	"future": "executedAt: more than 5 minutes in the future",
-	"old":    "executedAt: too old, before all that is kept of this check",
-	"late":   "executedAt: too old, before the raw runs that are kept of this check",
-	"result": "result: expected a JSON value that can be stored",
-}
-
 // history implements [plugins.History], and ages what it holds.
 type history struct {
-	db  *sql.DB
-	log *slog.Logger
+	*series.Reader
+	*record.Recorder
+	db   *sql.DB
+	log  *slog.Logger
+	keep plugins.Retention // of a check that has none of its own
+
+	// One transaction moves about so many hours, or deletes so many rows, so that it takes less than a second, and the same
+	// memory however much there is to do.
+	part, batch int
 
 	// The first roll-up comes between first and twice that after the start, so that servers that start together do not
 	// all try at once; the others come every hour.
 	first, every time.Duration
 
-	stored, known, refused             atomic.Int64 // runs
-	rollups, failures, moved, rolledUp atomic.Int64 // the last one is the Unix time of the last success, in seconds
+	// progress is told what was done and how many days are left, after each transaction of a roll-up. Without it the log
+	// is, every 5 seconds.
+	progress func(done RollupSummary, daysLeft int64)
+
+	running, daysLeft, hoursLeft      atomic.Int64 // the latter two of the roll-up at work
+	rollups, failures, days, hours    atomic.Int64
+	daysExpired, runsExpired, blocked atomic.Int64
+	rolledUp                          atomic.Int64 // when the last one succeeded, in seconds of Unix time
 }
 
 func newHistory(db *sql.DB, log *slog.Logger) *history {
-	return &history{db: db, log: log, first: 2 * time.Minute, every: time.Hour}
+	keep := plugins.DefaultRetention()
+	return &history{
+		Reader:   &series.Reader{DB: db},
+		Recorder: &record.Recorder{DB: db, RawDays: keep.RawDays, DailyDays: keep.DailyDays},
+		db:       db, log: log, keep: keep, part: 25_000, batch: 10_000, first: 2 * time.Minute, every: time.Hour,
+	}
 }
 
-// batch is a list of runs as the database takes it: one array for each column.
-type batch struct {
-	place                                                                 []int // of each run in the list given
-	run, configuration, system, source, status, message, result, executed pq.StringArray
-	latency                                                               pq.Int32Array // -1: none
-	late                                                                  pq.Int32Array // days since 1970-01-01 to lock
+// Retention implements [plugins.History].
+func (h *history) Retention(ctx context.Context, systemID, configurationID string) (plugins.Retention, error) {
+	r := h.keep
+	if err := checkKey(systemID, configurationID); err != nil {
+		return r, err
+	}
+	err := h.db.QueryRowContext(ctx, retentionSQL, systemID, configurationID).Scan(&r.RawDays, &r.HourlyDays, &r.DailyDays)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return r, fmt.Errorf("read a retention: %w", err)
+	}
+	return r, nil
 }
 
-// Record implements [plugins.History]. A run is known by its system, source, ID and time of execution, to the
-// microsecond. It is refused if a field is not as it must be, if it was executed more than 5 minutes in the future by
-// the database's clock, or if it is older than the raw retention of its check, when nothing could tell any more that it
-// was counted before. What is wrong with a message is no reason to lose a result: characters that cannot be stored are
-// replaced, and what is beyond 10,000 bytes is cut off.
-//
-// Others that record runs of the same checks wait until tx ends. A transaction that records more than one batch may
-// have to be repeated (SQLSTATE 40P01, see [plugins.Tx]). The figures in metrics include what is rolled back
-// afterwards.
-func (h *history) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (plugins.Recorded, error) {
-	if len(runs) > maxBatch {
-		return plugins.Recorded{}, plugins.Invalid("runs", "expected at most %d runs, not %d", maxBatch, len(runs))
-	}
-	reasons := make([]string, len(runs))
-	b := gather(runs, reasons, time.Now())
-	if len(b.late) > 0 {
-		if _, err := tx.ExecContext(ctx, recordLateSQL, b.late); err != nil {
-			return plugins.Recorded{}, fmt.Errorf("lock the days of late runs: %w", err)
-		}
-	}
-	var done plugins.Recorded
-	var places pq.Int64Array
-	var codes pq.StringArray
-	err := tx.QueryRowContext(ctx, recordSQL, b.run, b.configuration, b.system, b.source, b.status, b.latency, b.message,
-		b.result, b.executed, rawDays, dailyDays).Scan(&done.Stored, &places, &codes)
-	if err != nil {
-		return plugins.Recorded{}, fmt.Errorf("record %d runs: %w", len(runs), err)
-	}
-	for i, place := range places {
-		reasons[b.place[place-1]] = why[codes[i]]
-	}
-	for i, reason := range reasons {
-		if reason != "" {
-			done.Refused = append(done.Refused, plugins.Refusal{RunID: runs[i].ID, Reason: reason})
-		}
-	}
-	done.Known = len(runs) - len(done.Refused) - done.Stored
-	h.stored.Add(int64(done.Stored))
-	h.known.Add(int64(done.Known))
-	h.refused.Add(int64(len(done.Refused)))
-	return done, nil
-}
-
-// gather makes a batch of the runs that can be stored, as far as they themselves tell, and says why the others cannot.
-func gather(runs []plugins.Run, reasons []string, now time.Time) *batch {
-	b, none := &batch{}, int32(-1)
-	for i := range runs {
-		r := &runs[i]
-		if reasons[i] = refusal(r); reasons[i] != "" {
-			continue
-		}
-		if age := now.Sub(r.ExecutedAt); age > lateFrom && age < lateUntil {
-			b.late = append(b.late, epochDay(r.ExecutedAt))
-		}
-		b.place = append(b.place, i)
-		b.run = append(b.run, r.ID)
-		b.configuration = append(b.configuration, r.ConfigurationID)
-		b.system = append(b.system, r.SystemID)
-		b.source = append(b.source, r.SourceID)
-		b.status = append(b.status, string(r.Status))
-		b.message = append(b.message, storable(r.Message))
-		b.result = append(b.result, string(r.Result))
-		b.executed = append(b.executed, timestamp(r.ExecutedAt))
-		b.latency = append(b.latency, *cmp.Or(r.LatencyMs, &none))
-	}
-	slices.Sort(b.late)
-	b.late = slices.Compact(b.late)
-	return b
-}
-
-// refusal says why a run cannot be stored, as far as the run itself tells; "" if it can.
-func refusal(r *plugins.Run) string {
-	switch {
-	case !uuid(r.ID):
-		return "id: expected a UUID"
-	case !uuid(r.ConfigurationID):
-		return "configurationId: expected a UUID"
-	case r.SystemID == "" || !key(r.SystemID):
-		return fmt.Sprintf("systemId: expected a text of 1 to %d characters", maxID)
-	case !key(r.SourceID):
-		return fmt.Sprintf("sourceId: expected a text of at most %d characters", maxID)
-	case r.Status != plugins.Healthy && r.Status != plugins.Degraded && r.Status != plugins.Unhealthy:
-		return "status: expected healthy, degraded or unhealthy"
-	case r.LatencyMs != nil && *r.LatencyMs < 0:
-		return "latencyMs: expected a number of milliseconds from 0"
-	case !dated(r.ExecutedAt):
-		return "executedAt: expected a time in the years 1 to 9999"
-	case len(r.Result) > maxResult:
-		return fmt.Sprintf("result: expected at most %d bytes", maxResult)
-	case !utf8.Valid(r.Result) || slices.Contains(r.Result, 0):
-		return why["result"]
-	}
-	return ""
-}
-
-func uuid(s string) bool { return plugins.IsID(strings.ToLower(s)) }
-
-// key reports whether s can be part of a key.
-func key(s string) bool {
-	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxID && !strings.ContainsRune(s, 0)
-}
-
-// storable makes a text that the database can hold of one from anywhere.
-func storable(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
-	return strings.ToValidUTF8(s[:min(len(s), maxMessage)], "") // without a character that was cut in two
-}
-
-// Runs implements [plugins.History].
-func (h *history) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, error) {
-	switch {
-	case q.SystemID == "" || !key(q.SystemID):
-		return nil, plugins.Invalid("systemId", "expected a text of 1 to %d characters", maxID)
-	case q.ConfigurationID != "" && !uuid(q.ConfigurationID):
-		return nil, plugins.Invalid("configurationId", "expected a UUID")
-	case q.BeforeID != "" && (q.Before.IsZero() || !uuid(q.BeforeID)):
-		return nil, plugins.Invalid("beforeId", "expected a UUID, and a time in before")
-	case !dated(q.Before):
-		return nil, plugins.Invalid("before", "expected a time in the years 1 to 9999")
-	case q.Limit < 1 || q.Limit > maxRuns:
-		return nil, plugins.Invalid("limit", "expected a whole number from 1 to %d", maxRuns)
-	}
-	before := "infinity"
-	if !q.Before.IsZero() {
-		before = timestamp(q.Before)
-	}
-	configuration := sql.NullString{String: q.ConfigurationID, Valid: q.ConfigurationID != ""}
-	beforeID := cmp.Or(q.BeforeID, "00000000-0000-0000-0000-000000000000") // no ID is less
-	return list(ctx, h.db, func(row *sql.Rows, r *plugins.Run) error {
-		err := row.Scan(&r.ID, &r.ConfigurationID, &r.SystemID, &r.SourceID, &r.Status, &r.LatencyMs, &r.Message,
-			(*[]byte)(&r.Result), &r.ExecutedAt)
-		r.ExecutedAt = r.ExecutedAt.UTC()
+// SetRetention implements [plugins.History]. Where it makes the raw retention longer, runs from before the time for which
+// raw runs are there still count as older than it, because nothing tells a repeat of them. tx must end within an hour.
+func (h *history) SetRetention(ctx context.Context, tx *sql.Tx, systemID, configurationID string, r *plugins.Retention) error {
+	if err := checkKey(systemID, configurationID); err != nil {
 		return err
-	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit)
-}
-
-// CountRuns implements [plugins.History].
-func (h *history) CountRuns(ctx context.Context, systemID, configurationID string) (n int, err error) {
-	err = h.db.QueryRowContext(ctx, runsCountSQL, systemID, configurationID).Scan(&n)
-	return n, err
-}
-
-// Series implements [plugins.History]. Its buckets follow each other without a gap, also those without a run, and each
-// is the sum of all that was executed from its start to its end. Below a day they are as long as the fewest whole hours
-// that keep to Points, except that a day that is kept only as a day is a bucket of its own; else all are as many whole
-// days long as it takes. The range is widened to whole hours, and where it begins or ends in a day that is kept only as
-// a day, to that day.
-func (h *history) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.Bucket, error) {
-	q.Points = cmp.Or(q.Points, 200)
-	switch {
-	case !uuid(q.ConfigurationID):
-		return nil, plugins.Invalid("configurationId", "expected a UUID")
-	case q.SystemID == "" || !key(q.SystemID):
-		return nil, plugins.Invalid("systemId", "expected a text of 1 to %d characters", maxID)
-	case !dated(q.From):
-		return nil, plugins.Invalid("from", "expected a time in the years 1 to 9999")
-	case !dated(q.To.Add(24 * time.Hour)): // the last bucket ends less than a day after it
-		return nil, plugins.Invalid("to", "expected a time before 9999-12-31T00:00:00Z")
-	case !q.From.Before(q.To):
-		return nil, plugins.Invalid("to", "expected a time after from")
-	case q.Points < 1 || q.Points > maxPoints:
-		return nil, plugins.Invalid("points", "expected a whole number from 1 to %d", maxPoints)
 	}
-	return list(ctx, h.db, func(row *sql.Rows, b *plugins.Bucket) error {
-		var latencies, latencySum int64
-		err := row.Scan(&b.Start, &b.End, &b.Runs, &b.Healthy, &b.Degraded, &b.Unhealthy, &latencies, &latencySum,
-			&b.MinMs, &b.MaxMs, &b.P95Ms)
-		b.Start, b.End = b.Start.UTC(), b.End.UTC()
-		if b.Runs > 0 {
-			b.Availability = new(float64(b.Healthy+b.Degraded) / float64(b.Runs))
-		}
-		if latencies > 0 {
-			b.AverageMs = new(float64(latencySum) / float64(latencies))
-		}
+	reset := r == nil
+	if reset {
+		r = &h.keep
+	}
+	if err := r.Validate(); err != nil {
 		return err
-	}, seriesSQL, q.SystemID, q.ConfigurationID, timestamp(q.From), timestamp(q.To.Add(time.Microsecond-1)), q.Points)
-}
-
-// list runs a statement and returns what read makes of each row, never nil.
-func list[T any](ctx context.Context, on interface {
-	QueryContext(context.Context, string, ...any) (*sql.Rows, error)
-}, read func(*sql.Rows, *T) error, statement string, args ...any) ([]T, error) {
-	rows, err := on.QueryContext(ctx, statement, args...)
+	}
+	_, err := tx.ExecContext(ctx, retentionSetSQL, systemID, configurationID, r.RawDays, r.HourlyDays, r.DailyDays, reset,
+		h.keep.RawDays)
 	if err != nil {
-		return nil, fmt.Errorf("query the history: %w", err)
+		return fmt.Errorf("set a retention: %w", err)
 	}
-	defer rows.Close()
-	all := []T{}
-	for rows.Next() {
-		var one T
-		if err := read(rows, &one); err != nil {
-			return nil, fmt.Errorf("read a row of the history: %w", err)
-		}
-		all = append(all, one)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("query the history: %w", err)
-	}
-	return all, nil
+	return nil
 }
 
-// dated reports whether the database and RFC 3339 can both hold t.
-func dated(t time.Time) bool { return t.UTC().Year() >= 1 && t.UTC().Year() <= 9999 }
-
-// epochDay is the number of the UTC day of t, from 1970-01-01 on.
-func epochDay(t time.Time) int32 { return int32(t.Unix() / 86400) }
-
-// timestamp writes a time to the microsecond, as the database keeps it, and never a later one.
-func timestamp(t time.Time) string {
-	return t.UTC().Truncate(time.Microsecond).Format(time.RFC3339Nano)
+func checkKey(systemID, configurationID string) error {
+	switch {
+	case systemID == "" || !series.IsKey(systemID):
+		return plugins.Invalid("systemId", "expected a text of 1 to %d characters", series.MaxID)
+	case !series.IsUUID(configurationID):
+		return plugins.Invalid("configurationId", "expected a UUID")
+	}
+	return nil
 }
 
 // RollupSummary says what one roll-up did.
@@ -339,74 +164,212 @@ type RollupSummary struct {
 var errNotOurTurn = errors.New("another server rolls up")
 
 // Rollup moves the hours of whole UTC days that are older at now than the hourly retention into days, then deletes the
-// days older than the daily retention, then the raw runs an hour older than theirs, in transactions of one day or about
-// 10,000 rows. Only one server does it at a time. It can be ended at any moment by ctx or by a kill: what was committed
-// stays, and the next one goes on from there. With an error the summary says what was done before it.
+// days older than the daily retention, then the raw runs an hour older than theirs, in transactions of about 25,000 hours
+// or 10,000 other rows. Raw runs that are kept the longest of all go by the UTC day, when all of it has expired. Only one
+// server does it at a time. It can be ended at any moment by ctx or by a kill: what was committed stays, and the next one
+// goes on from there. With an error the summary says what was done before it.
 //
-// A now that is ahead of the clock ages the history ahead of its time: it deletes runs that Record would still know.
+// A zero now is the time by the database's clock. One that is ahead of it ages the history ahead of its time: it deletes runs
+// that Record would still know.
 func (h *history) Rollup(ctx context.Context, now time.Time) (RollupSummary, error) {
 	begun := time.Now()
-	var s RollupSummary
-	err := h.age(ctx, timestamp(now), &s)
-	s.Skipped = errors.Is(err, errNotOurTurn)
-	s.DurationMs = time.Since(begun).Milliseconds()
-	h.moved.Add(s.HourlyRowsMoved)
+	h.running.Add(1)
+	defer h.running.Add(-1)
+	r := rolling{history: h, now: "now", told: begun}
+	if !now.IsZero() {
+		r.now = series.Timestamp(now)
+	}
+	err := r.age(ctx)
+	r.done.Skipped = errors.Is(err, errNotOurTurn)
+	r.done.DurationMs = time.Since(begun).Milliseconds()
 	switch {
-	case s.Skipped:
-		return s, nil
+	case r.done.Skipped:
+		return r.done, nil
 	case err != nil:
 		h.failures.Add(1)
-		return s, fmt.Errorf("roll up: %w", err)
+		return r.done, fmt.Errorf("roll up: %w", err)
 	}
 	h.rollups.Add(1)
 	h.rolledUp.Store(time.Now().Unix())
-	return s, nil
+	return r.done, nil
 }
 
-// age does the work of Rollup and adds what it did to s.
-func (h *history) age(ctx context.Context, now string, s *RollupSummary) error {
-	logged := time.Now()
-	progress := func() {
-		if time.Since(logged) >= 5*time.Second {
-			logged = time.Now()
-			h.log.InfoContext(ctx, "rolling up", "summary", *s)
+// rolling is a roll-up at work.
+type rolling struct {
+	*history
+	now  string
+	done RollupSummary
+	told time.Time // when the log was told
+}
+
+// age does the work of Rollup. Nothing expires before it was rolled up.
+func (r *rolling) age(ctx context.Context) error {
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"make partitions", r.Prepare},
+		{"move hours into days", r.moveDays},
+		{"expire days", r.expireDays},
+		{"expire days of runs", r.dropPartitions},
+		{"make partitions", r.Prepare}, // those of these days, where now is so far ahead of the clock that they were dropped
+		{"expire runs", r.expireRuns},
+		{"forget retentions", r.forget},
+	} {
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	return nil
+}
+
+// moveDays moves the hours that are due, the oldest day first.
+func (r *rolling) moveDays(ctx context.Context) error {
+	defer r.daysLeft.Store(0)
 	var days []time.Time
-	err := h.turn(ctx, func(tx *sql.Tx) (err error) {
-		read := func(row *sql.Rows, day *time.Time) error { return row.Scan(day) }
-		days, err = list(ctx, tx, read, rollupDaysSQL, now, hourlyDays)
+	err := r.turn(ctx, func(tx *sql.Tx) (err error) {
+		days, err = plugins.Rows(ctx, tx, func(row plugins.Row) (day time.Time, err error) {
+			err = row.Scan(&day)
+			return day, err
+		}, rollupDaysSQL, r.now, r.keep.HourlyDays)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("list the days that are due: %w", err)
 	}
-	for _, day := range days {
-		var moved, inserted, merged int64
-		err := h.turn(ctx, func(tx *sql.Tx) error {
-			if _, err := tx.ExecContext(ctx, rollupLockDaySQL, epochDay(day)); err != nil {
-				return err
-			}
-			return tx.QueryRowContext(ctx, rollupDaySQL, timestamp(day), now, hourlyDays).Scan(&moved, &inserted, &merged)
-		})
-		if err != nil {
+	for i, day := range days {
+		r.daysLeft.Store(int64(len(days) - i))
+		if err := r.moveDay(ctx, day); err != nil {
 			return fmt.Errorf("move the hours of %s: %w", day.UTC().Format(time.DateOnly), err)
 		}
-		if moved > 0 {
-			s.Days++
-		}
-		s.HourlyRowsMoved += moved
-		s.DailyRowsInserted += inserted
-		s.DailyRowsMerged += merged
-		progress()
-	}
-	if err := h.expire(ctx, expireDaysSQL, now, dailyDays, &s.DailyRowsExpired, progress); err != nil {
-		return fmt.Errorf("expire days: %w", err)
-	}
-	if err := h.expire(ctx, expireRunsSQL, now, rawDays, &s.RunsExpired, progress); err != nil {
-		return fmt.Errorf("expire runs: %w", err)
 	}
 	return nil
+}
+
+// part is some systems of a day.
+type part struct {
+	last  string // system
+	hours int64  // rows
+}
+
+// moveDay moves the hours of one UTC day, one part after the other. Between two of them readers see some of the day's
+// checks as days and the others as hours, which comes to the same.
+func (r *rolling) moveDay(ctx context.Context, day time.Time) error {
+	defer r.hoursLeft.Store(0)
+	var parts []part
+	err := r.turn(ctx, func(tx *sql.Tx) (err error) {
+		parts, err = plugins.Rows(ctx, tx, func(row plugins.Row) (p part, err error) {
+			err = row.Scan(&p.last, &p.hours)
+			return p, err
+		}, rollupPartsSQL, series.Timestamp(day), r.part)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		r.hoursLeft.Add(p.hours)
+	}
+	before, after := r.done.HourlyRowsMoved, ""
+	for _, p := range parts {
+		if err := r.movePart(ctx, day, after, p.last); err != nil {
+			return err
+		}
+		after = p.last
+		r.hoursLeft.Add(-p.hours)
+		r.tell(ctx)
+	}
+	if r.done.HourlyRowsMoved > before {
+		r.done.Days++
+		r.days.Add(1)
+	}
+	return nil
+}
+
+// movePart moves the hours of the systems after one up to another.
+func (r *rolling) movePart(ctx context.Context, day time.Time, after, last string) error {
+	var moved, inserted, merged int64
+	err := r.turn(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, rollupLockDaySQL, record.LockKey(day)); err != nil {
+			return err
+		}
+		return tx.QueryRowContext(ctx, rollupPartSQL, series.Timestamp(day), r.now, r.keep.HourlyDays, after, last).
+			Scan(&moved, &inserted, &merged)
+	})
+	if err != nil {
+		return err
+	}
+	r.hours.Add(moved)
+	r.done.HourlyRowsMoved += moved
+	r.done.DailyRowsInserted += inserted
+	r.done.DailyRowsMerged += merged
+	return nil
+}
+
+// expireDays deletes daily rows: of the checks without a retention of their own, then of the others.
+func (r *rolling) expireDays(ctx context.Context) error {
+	count := func(n int64) { r.done.DailyRowsExpired += n; r.daysExpired.Add(n) }
+	if err := r.expire(ctx, count, expireDaysSQL, byTime, r.keep.DailyDays); err != nil {
+		return err
+	}
+	return r.expire(ctx, count, expireDaysOwnSQL, byCheck)
+}
+
+// expireRuns deletes raw runs that are kept shorter than those which go with their partition.
+func (r *rolling) expireRuns(ctx context.Context) error {
+	if err := r.expire(ctx, r.countRuns, expireRunsSQL, byTime, r.keep.RawDays); err != nil {
+		return err
+	}
+	return r.expire(ctx, r.countRuns, expireRunsOwnSQL, byCheck, r.keep.RawDays)
+}
+
+func (r *rolling) countRuns(n int64) {
+	r.done.RunsExpired += n
+	r.runsExpired.Add(n)
+}
+
+// Where a list of what expires begins, as arrays: a time, or a system and a configuration.
+const byTime, byCheck = "{-infinity}", `{"",00000000-0000-0000-0000-000000000000}`
+
+// expire deletes what a statement says is due, in batches, until there is nothing left. Each batch begins where the one before
+// it ended, and does not read again what is older and stays.
+func (r *rolling) expire(ctx context.Context, count func(int64), statement, from string, args ...any) error {
+	for {
+		var n int64
+		var next sql.NullString
+		err := r.turn(ctx, func(tx *sql.Tx) error {
+			return tx.QueryRowContext(ctx, statement, append([]any{r.now, from, r.batch}, args...)...).Scan(&n, &next)
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+		from = next.String
+		count(n)
+		r.tell(ctx)
+	}
+}
+
+// dropPartitions drops the partitions of raw runs of which all has expired. Where somebody is using the runs for so long that
+// others would have to wait, that is left for the next roll-up.
+func (r *rolling) dropPartitions(ctx context.Context) error {
+	for {
+		var name sql.NullString
+		var runs sql.NullInt64
+		err := r.turn(ctx, func(tx *sql.Tx) error {
+			return tx.QueryRowContext(ctx, dropPartitionSQL, r.now, r.keep.RawDays).Scan(&name, &runs)
+		})
+		switch {
+		case plugins.SQLState(err) == "55P03": // lock not available
+			r.blocked.Add(1)
+			r.log.WarnContext(ctx, "old runs are not dropped while others read them; the next roll-up tries again", "error", err)
+			return nil
+		case err != nil || !name.Valid:
+			return err
+		}
+		r.log.DebugContext(ctx, "dropped a partition of raw runs", "partition", name.String, "runs", runs.Int64)
+		r.countRuns(runs.Int64)
+		r.tell(ctx)
+	}
 }
 
 // turn runs f in a transaction of its own if no other server is at it, else it returns errNotOurTurn.
@@ -423,36 +386,36 @@ func (h *history) turn(ctx context.Context, f func(*sql.Tx) error) error {
 	})
 }
 
-// expire deletes what one statement says is due, in batches, until there is nothing left.
-func (h *history) expire(ctx context.Context, statement, now string, days int, expired *int64, progress func()) error {
-	from := "-infinity" // what is due and older is gone, so that what is kept longer is not read again in each batch
-	for {
-		var n int64
-		var end string
-		err := h.turn(ctx, func(tx *sql.Tx) error {
-			return tx.QueryRowContext(ctx, statement, now, from, expireSize, days).Scan(&n, &end)
-		})
-		if err != nil {
-			return err
-		}
-		*expired += n
-		progress()
-		if n == 0 {
-			return nil
-		}
-		from = end
+// forget deletes what is left of retentions that were put back to the defaults.
+func (r *rolling) forget(ctx context.Context) error {
+	return r.turn(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, retentionSweepSQL, r.keep.RawDays)
+		return err
+	})
+}
+
+// tell tells how far the roll-up is.
+func (r *rolling) tell(ctx context.Context) {
+	if r.progress != nil {
+		r.progress(r.done, r.daysLeft.Load())
+	} else if time.Since(r.told) >= 5*time.Second {
+		r.told = time.Now()
+		r.log.InfoContext(ctx, "rolling up", "done", r.done, "daysLeft", r.daysLeft.Load(), "hoursOfDayLeft", r.hoursLeft.Load())
 	}
 }
 
 // run rolls up every hour until ctx ends. What fails is tried again at the next hour.
 func (h *history) run(ctx context.Context) {
+	if err := h.Prepare(ctx); err != nil && ctx.Err() == nil { // Record makes those that it misses
+		h.log.ErrorContext(ctx, "the week to come is not prepared; it is tried again with the roll-up", "error", err)
+	}
 	for wait := h.first + rand.N(h.first); ; wait = h.every {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
-		s, err := h.Rollup(ctx, time.Now())
+		s, err := h.Rollup(ctx, time.Time{})
 		switch {
 		case err == nil:
 			h.log.InfoContext(ctx, "rolled up", "summary", s, "skipped", s.Skipped)
@@ -464,37 +427,61 @@ func (h *history) run(ctx context.Context) {
 
 // metrics tells one the figures of this server since its start.
 func (h *history) metrics(one func(name, kind, help string, value float64)) {
-	counter := func(name, help string, n *atomic.Int64) { one(name, "counter", help, float64(n.Load())) }
-	counter("runs_stored_total", "Runs of checks that were recorded.", &h.stored)
-	counter("runs_known_total", "Runs that were sent again and not counted again.", &h.known)
-	counter("runs_refused_total", "Runs that could not be recorded.", &h.refused)
-	counter("rollups_total", "Roll-ups that came to their end.", &h.rollups)
-	counter("rollup_failures_total", "Roll-ups that failed.", &h.failures)
-	counter("rollup_hourly_rows_total", "Hourly rows moved into days.", &h.moved)
+	figure := func(kind, name, help string, n *atomic.Int64) { one(name, kind, help, float64(n.Load())) }
+	figure("counter", "runs_stored_total", "Runs of checks that were recorded.", &h.Stored)
+	figure("counter", "runs_known_total", "Runs that were sent again and not counted again.", &h.Known)
+	figure("counter", "runs_refused_total", "Runs that could not be recorded.", &h.Refused)
+	figure("counter", "rollups_total", "Roll-ups that came to their end.", &h.rollups)
+	figure("counter", "rollup_failures_total", "Roll-ups that failed.", &h.failures)
+	figure("gauge", "rollup_running", "Roll-ups at work.", &h.running)
+	figure("gauge", "rollup_days_left", "Days that the roll-up at work still has to move.", &h.daysLeft)
+	figure("gauge", "rollup_hourly_rows_left", "Hourly rows of the day that the roll-up moves at the moment.", &h.hoursLeft)
+	figure("counter", "rollup_days_total", "Days whose hours were moved.", &h.days)
+	figure("counter", "rollup_hourly_rows_total", "Hourly rows moved into days.", &h.hours)
+	figure("counter", "daily_rows_expired_total", "Daily rows deleted.", &h.daysExpired)
+	figure("counter", "runs_expired_total", "Runs deleted.", &h.runsExpired)
+	figure("counter", "rollup_drops_blocked_total", "Partitions of runs that were in use and could not be dropped.", &h.blocked)
 	if at := h.rolledUp.Load(); at != 0 { // left out until then: 1970 would be an alert after every start
 		one("rollup_last_success_seconds", "gauge", "When the last roll-up came to its end, Unix time.", float64(at))
 	}
 }
 
 // rollup is the command that rolls up once, by hand, and prints what it did.
-func rollup(ctx context.Context, cfg *config, p process, log *slog.Logger) int {
-	boot, cancel := context.WithTimeout(ctx, cfg.bootTimeout)
-	defer cancel()
-	db, err := openDatabase(boot, cfg, log)
-	if err != nil {
-		log.Error("cannot open the database", "error", err)
-		return 1
-	}
-	summary, err := newHistory(db.DB, log).Rollup(ctx, cfg.now)
-	if summary.Skipped {
-		log.Warn("another server rolls up at this moment; nothing was done")
-	}
-	printed := json.NewEncoder(p.stdout).Encode(summary)
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer cancel()
-	if err := errors.Join(err, printed, db.Close(stop)); err != nil {
-		log.Error("roll-up failed", "error", err)
-		return 1
-	}
-	return 0
+func rollup(ctx context.Context, cfg *config, p plugins.Process) int {
+	return withDatabase(ctx, cfg, p, func(db *postgres.Database) error {
+		h, erase := newHistory(db.DB, p.Log), func() {}
+		if plugins.IsTerminal(p.Stderr) {
+			h.progress, erase = line(p.Stderr)
+		}
+		summary, err := h.Rollup(ctx, cfg.now)
+		erase()
+		if summary.Skipped {
+			p.Log.Warn("another server rolls up at this moment, and does the rest")
+		}
+		return errors.Join(err, json.NewEncoder(p.Stdout).Encode(summary))
+	})
+}
+
+// export is the command that writes the hours and the days of all checks.
+func export(ctx context.Context, cfg *config, p plugins.Process) int {
+	return withDatabase(ctx, cfg, p, func(db *postgres.Database) error {
+		n, err := series.Export(ctx, db.DB, p.Stdout, cfg.from, cfg.to, series.Format(cfg.format))
+		if err == nil {
+			p.Log.Info("exported", "rows", n)
+		}
+		return err
+	})
+}
+
+// line returns what writes the progress of a roll-up to a terminal, over and over in one line, and what erases it.
+func line(terminal io.Writer) (progress func(RollupSummary, int64), erase func()) {
+	var told time.Time
+	return func(s RollupSummary, daysLeft int64) {
+		if time.Since(told) < 100*time.Millisecond {
+			return
+		}
+		told = time.Now()
+		fmt.Fprintf(terminal, "\r\x1b[K%d of %d days, %d hours moved; %d days and %d runs expired",
+			s.Days, int64(s.Days)+daysLeft, s.HourlyRowsMoved, s.DailyRowsExpired, s.RunsExpired)
+	}, func() { fmt.Fprint(terminal, "\r\x1b[K") }
 }

@@ -3,12 +3,10 @@
 package main
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
-	"strings"
 	"testing"
 	"time"
 
@@ -31,23 +29,7 @@ func TestRollupKeepsEverySum(t *testing.T) {
 	l.exec(`insert into checkstack.health_check_retention values ('other', $1, 1, 7, 30)`, aCheck(1))
 	l.verify()
 
-	// A session in another time zone, where the days begin at other times.
-	url := l.url + " timezone=America/St_Johns"
-	if strings.Contains(l.url, "://") {
-		url = l.url + "&timezone=America/St_Johns"
-		if !strings.Contains(l.url, "?") {
-			url = l.url + "?timezone=America/St_Johns"
-		}
-	}
-	away, err := sql.Open("postgres", url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer away.Close()
-	var zone string
-	if err := away.QueryRow("show timezone").Scan(&zone); err != nil || zone != "America/St_Johns" {
-		t.Fatal(zone, err)
-	}
+	away := l.elsewhere("America/St_Johns") // where days begin at other times
 	home := l.db
 	l.db = away
 	defer func() { l.db = home }()
@@ -86,6 +68,71 @@ func TestRollupKeepsEverySum(t *testing.T) {
 	}
 	if _, err := l.Rollup(t.Context(), time.Time{}.AddDate(-3, 0, 0)); err == nil {
 		t.Error("a time before the year 1 was taken")
+	}
+}
+
+// TestDaysAreUTCDaysWhereClocksChange rolls up in sessions of places where the day is 23 or 25 hours long.
+func TestDaysAreUTCDaysWhereClocksChange(t *testing.T) {
+	l := newLedger(t)
+	home := l.db
+	for zone, changes := range map[string]time.Time{
+		"America/New_York":    time.Date(2026, 3, 8, 0, 0, 0, 0, time.UTC),
+		"Europe/Berlin":       time.Date(2025, 10, 26, 0, 0, 0, 0, time.UTC),
+		"Australia/Lord_Howe": time.Date(2026, 4, 4, 0, 0, 0, 0, time.UTC), // by half an hour
+	} {
+		runs := l.random(1200, changes.Add(-day), 3*day)
+		for h := range 72 { // every hour has one
+			runs = append(runs, aRun("shop", 0, "", plugins.Healthy, 5, changes.Add(time.Duration(h-24)*time.Hour)))
+		}
+		l.partitions(runs...)
+		l.db = l.elsewhere(zone)
+		l.ever.DB, l.Recorder.DB = l.db, l.db
+		l.backdate(runs...)
+		l.verify()
+		for d := range 3 {
+			end := changes.Add(time.Duration(d)*day + 30*day)
+			if s := l.roll(end.Add(-time.Microsecond)); s.Days != 0 {
+				t.Errorf("%s: day %d, too early: %+v", zone, d, s)
+			}
+			if s := l.roll(end); s.Days != 1 {
+				t.Errorf("%s: day %d: %+v", zone, d, s)
+			}
+			l.verify()
+		}
+		l.db = home
+		l.ever.DB, l.Recorder.DB = home, home
+	}
+}
+
+// TestAYearOfSlowChecksAddsUp rolls up a year at once in which a check took 30 s, and ran each second: more milliseconds a day
+// than 32 bits hold.
+func TestAYearOfSlowChecksAddsUp(t *testing.T) {
+	l := newLedger(t)
+	l.retain("shop", 1, &plugins.Retention{RawDays: 7, HourlyDays: 30, DailyDays: 3650})
+	idx, cnt := bucketOf(30_000), 3600
+	l.exec(`insert into checkstack.health_check_aggregates (system_id, configuration_id, bucket_size, bucket_start, source_id,
+			run_count, healthy_count, degraded_count, unhealthy_count, latency_count, latency_sum_ms, min_latency_ms, max_latency_ms,
+			p95_latency_ms, latency_hist_idx, latency_hist_cnt, latency_hist_v)
+		select 'shop', $1::uuid, 'hourly', $2::timestamptz + h * interval '1 hour', 'source ' || s,
+			$3::bigint, 0, 0, $3, $3, 30000 * $3, 30000, 30000, 30000, array[$4::smallint], array[$3], 1
+		from generate_series(0, 365 * 24 - 1) h, generate_series(1, 2) s`, aCheck(1), past.AddDate(-1, 0, 0), cnt, idx)
+	const days, sources = 365, 2
+	want := RollupSummary{Days: days, HourlyRowsMoved: days * 24 * sources, DailyRowsInserted: days * sources}
+	if s := l.roll(past.Add(30 * day)); s != want {
+		t.Errorf("got %+v, want %+v", s, want)
+	}
+	b, err := l.Series(t.Context(), plugins.SeriesQuery{
+		ConfigurationID: aCheck(1), SystemID: "shop", From: past.AddDate(-1, 0, 0), To: past, Points: 1})
+	if err != nil || len(b) != 1 {
+		t.Fatal(b, err)
+	}
+	if got := b[0]; got.Runs != int64(days*24*sources*cnt) || got.Unhealthy != got.Runs ||
+		*got.AverageMs != 30_000 || *got.P95Ms != 30_000 || *got.MaxMs != 30_000 {
+		t.Errorf("%+v", got)
+	}
+	sum := l.count(`select sum(latency_sum_ms)::bigint from checkstack.health_check_aggregates`)
+	if sum != int64(days*24*sources*cnt)*30_000 {
+		t.Errorf("%d ms in all", sum)
 	}
 }
 
@@ -132,7 +179,7 @@ func TestRollupOfRandomDataKeepsEverySumAndItsPercentile(t *testing.T) {
 
 func TestEachCheckIsKeptAsLongAsItsRetentionSays(t *testing.T) {
 	l := newLedger(t)
-	now := time.Now().UTC().Truncate(day).Add(12 * time.Hour)
+	now := time.Now().UTC().Truncate(day).Add(-12 * time.Hour)
 	ages := []int{0, 2, 6, 7, 8, 9, 29, 30, 31, 32, 89, 90, 91, 92, 364, 365, 366, 367, 3649, 3650, 3651, 3652}
 	systems := []string{"short", "default", "long"}
 	for _, system := range systems {

@@ -5,11 +5,16 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/sql/series"
+
+	"github.com/lib/pq"
 )
 
 // bareMove is what a roll-up costs at the least: the same rows deleted and added up, without histograms or regard to
@@ -46,6 +51,20 @@ on conflict (system_id, configuration_id, bucket_size, bucket_start, source_id) 
 	latency_count = a.latency_count + excluded.latency_count, latency_sum_ms = a.latency_sum_ms + excluded.latency_sum_ms,
 	min_latency_ms = least(a.min_latency_ms, excluded.min_latency_ms),
 	max_latency_ms = greatest(a.max_latency_ms, excluded.max_latency_ms)`
+
+// columns are runs as bareRecord takes them.
+func columns(runs []plugins.Run) []any {
+	var run, configuration, system, source, status, message, result, executed pq.StringArray
+	var latency pq.Int32Array
+	for _, r := range runs {
+		run, configuration = append(run, r.ID), append(configuration, r.ConfigurationID)
+		system, source = append(system, r.SystemID), append(source, r.SourceID)
+		status, message = append(status, string(r.Status)), append(message, r.Message)
+		result, executed = append(result, string(r.Result)), append(executed, series.Timestamp(r.ExecutedAt))
+		latency = append(latency, *r.LatencyMs)
+	}
+	return []any{run, configuration, system, source, status, latency, message, result, executed}
+}
 
 // median is the middle one of some times: another program on the machine disturbs it least.
 func median(times []time.Duration) float64 {
@@ -86,7 +105,7 @@ func BenchmarkRollup(b *testing.B) {
 		begun := time.Now()
 		for d := range hours / 24 {
 			if err := l.turn(b.Context(), func(tx *sql.Tx) error {
-				_, err := tx.Exec(bareMove, timestamp(past.Add(time.Duration(d)*day)))
+				_, err := tx.Exec(bareMove, series.Timestamp(past.Add(time.Duration(d)*day)))
 				return err
 			}); err != nil {
 				b.Fatal(err)
@@ -106,6 +125,56 @@ func BenchmarkRollup(b *testing.B) {
 	b.ReportMetric(median(merge)/median(bare), "merge-x-bare")
 }
 
+// BenchmarkRollupOfADay moves a day of 10,000 checks, 240,000 hourly rows with histograms of 12 buckets, into days that do not
+// exist yet and into days that do, and reports its longest transaction, which is the longest anybody has to wait, and what
+// the server itself allocates in all.
+func BenchmarkRollupOfADay(b *testing.B) {
+	const checks = 10_000
+	l := newLedger(b)
+	seed := func() {
+		l.exec(`insert into checkstack.health_check_aggregates
+			select 'system-' || c % 2000, md5('check' || c)::uuid, 'hourly', $1::timestamptz + h * interval '1 hour', '',
+				120, 110, 5, 5, 120, 18000, 90, 400, 200,
+				(select array_agg((120 + c % 7 + (c + h * 31) % 23 + 3 * i)::smallint order by i) from generate_series(0, 11) i),
+				(select array_agg(10::bigint) from generate_series(0, 11) i), 1
+			from generate_series(0, 23) h, generate_series(1, $2) c`, past, checks)
+		l.exec(`vacuum analyze checkstack.health_check_aggregates`)
+		l.exec(`checkpoint`)
+	}
+	var longest [2]time.Duration
+	var whole [2][]time.Duration
+	var allocated uint64
+	total := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.TotalAlloc
+	}
+	for b.Loop() {
+		l.exec(`truncate checkstack.health_check_aggregates`)
+		for merge := range 2 {
+			seed()
+			begun := time.Now()
+			last := begun
+			l.progress = func(RollupSummary, int64) {
+				longest[merge] = max(longest[merge], time.Since(last))
+				last = time.Now()
+			}
+			before := total()
+			if s := l.roll(past.Add(60 * day)); s.HourlyRowsMoved != 24*checks || s.DailyRowsMerged != int64(merge*checks) {
+				b.Fatalf("%+v", s)
+			}
+			whole[merge] = append(whole[merge], time.Since(begun))
+			allocated = max(allocated, total()-before)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(longest[0].Seconds(), "longest-s")
+	b.ReportMetric(longest[1].Seconds(), "longest-merging-s")
+	b.ReportMetric(float64(allocated)/1024, "KiB")
+	b.ReportMetric(24*checks/median(whole[0]), "rows/s")
+	b.ReportMetric(24*checks/median(whole[1]), "merged-rows/s")
+}
+
 // BenchmarkRecord stores batches of 1,000 runs, each in a transaction of its own, and the same without histograms, in
 // turn.
 func BenchmarkRecord(b *testing.B) {
@@ -113,34 +182,22 @@ func BenchmarkRecord(b *testing.B) {
 		b.Run(fmt.Sprint(checks, "checks"), func(b *testing.B) {
 			const batches = 40
 			l := newLedger(b)
-			random := rand.New(rand.NewPCG(1, 1))
-			now := time.Now().Truncate(time.Hour)
-			batch := func(system string, n int) []plugins.Run {
-				runs := make([]plugins.Run, 1000)
-				for i := range runs {
-					runs[i] = aRun(fmt.Sprint(system, i%checks/10), i%checks, "", plugins.Healthy,
-						int32(math.Exp(random.NormFloat64()*0.3+5)), now.Add(time.Duration(n-batches)*30*time.Second))
-					runs[i].Message = "200 OK"
-				}
-				return runs
-			}
 			var times, bares []time.Duration
 			for b.Loop() {
 				l.exec(`truncate checkstack.health_check_aggregates, checkstack.health_check_runs`)
 				l.exec(`checkpoint`)
 				for n := range batches {
-					runs := batch("full", n)
+					age := time.Duration(n-batches) * 30 * time.Second
+					runs := benchmarkBatch("full", checks, age)
 					begun := time.Now()
 					if done := l.record(runs...); done.Stored != len(runs) {
 						b.Fatalf("%+v", done)
 					}
 					times = append(times, time.Since(begun))
-					runs = batch("bare", n)
+					runs = benchmarkBatch("bare", checks, age)
 					begun = time.Now()
-					g := gather(runs, make([]string, len(runs)), begun)
 					if err := transaction(l.db, func(tx *sql.Tx) error {
-						_, err := tx.Exec(bareRecord, g.run, g.configuration, g.system, g.source, g.status,
-							g.latency, g.message, g.result, g.executed)
+						_, err := tx.Exec(bareRecord, columns(runs)...)
 						return err
 					}); err != nil {
 						b.Fatal(err)
@@ -154,4 +211,74 @@ func BenchmarkRecord(b *testing.B) {
 			b.ReportMetric(median(times)/median(bares), "x-bare")
 		})
 	}
+}
+
+// BenchmarkRecordFromManyConnections stores batches of 1,000 runs of 100 checks over 4 connections, each with checks of its own,
+// as servers and satellites have.
+func BenchmarkRecordFromManyConnections(b *testing.B) {
+	const connections, batches, checks = 4, 30, 100
+	l := newLedger(b)
+	var times []time.Duration
+	for b.Loop() {
+		b.StopTimer()
+		l.exec(`truncate checkstack.health_check_aggregates, checkstack.health_check_runs`)
+		l.exec(`checkpoint`)
+		var all [connections][batches][]plugins.Run
+		for c := range all {
+			for n := range all[c] {
+				all[c][n] = benchmarkBatch(fmt.Sprint("system-", c, "-"), checks, time.Duration(n-batches)*30*time.Second)
+			}
+		}
+		b.StartTimer()
+		begun := time.Now()
+		var work sync.WaitGroup
+		for c := range all {
+			work.Go(func() {
+				for _, runs := range all[c] {
+					if done := l.record(runs...); done.Stored != len(runs) {
+						b.Errorf("%+v", done)
+					}
+				}
+			})
+		}
+		work.Wait()
+		times = append(times, time.Since(begun))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(connections*batches*1000/median(times), "runs/s")
+}
+
+// BenchmarkRecordAgain stores batches of 1,000 runs of 100 checks, and sends each again.
+func BenchmarkRecordAgain(b *testing.B) {
+	l := newLedger(b)
+	var firsts, repeats []time.Duration
+	for b.Loop() {
+		l.exec(`truncate checkstack.health_check_aggregates, checkstack.health_check_runs`)
+		l.exec(`checkpoint`)
+		for n := range 40 {
+			runs := benchmarkBatch("system-", 100, time.Duration(n-40)*30*time.Second)
+			begun := time.Now()
+			first := l.record(runs...)
+			between := time.Now()
+			again := l.record(runs...)
+			firsts, repeats = append(firsts, between.Sub(begun)), append(repeats, time.Since(between))
+			if first.Stored != len(runs) || again.Known != len(runs) {
+				b.Fatalf("%+v, %+v", first, again)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(1000/median(repeats), "runs/s")
+	b.ReportMetric(median(repeats)/median(firsts), "x-first")
+}
+
+// benchmarkBatch is 1,000 runs of so many checks.
+func benchmarkBatch(system string, checks int, age time.Duration) []plugins.Run {
+	runs := make([]plugins.Run, 1000)
+	for i := range runs {
+		runs[i] = aRun(fmt.Sprint(system, i%checks/10), i%checks, "", plugins.Healthy, int32(math.Exp(rand.NormFloat64()*0.3+5)),
+			time.Now().Truncate(time.Hour).Add(age))
+		runs[i].Message = "200 OK"
+	}
+	return runs
 }

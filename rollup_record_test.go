@@ -40,8 +40,8 @@ func TestHistogramBoundsAreTheSameInGoAndSQL(t *testing.T) {
 			}
 		}
 	}
-	if n := l.count(`select count(*) from pg_proc where pronamespace = 'checkstack'::regnamespace and
-		(prokind = 'f' and provolatile <> 'i' or proparallel <> 's')`); n != 0 {
+	if n := l.count(`select count(*) from pg_proc where pronamespace = 'checkstack'::regnamespace
+		and (proname like 'hist%' or proname like 'json%') and (prokind = 'f' and provolatile <> 'i' or proparallel <> 's')`); n != 0 {
 		t.Errorf("%d functions are not immutable and parallel safe", n)
 	}
 }

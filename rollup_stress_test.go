@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/sql/record"
+	"checkstack/sql/series"
 )
 
 func TestThreeRollupsAtOnceMoveEachHourOnce(t *testing.T) {
@@ -62,6 +65,16 @@ func TestThreeRollupsAtOnceMoveEachHourOnce(t *testing.T) {
 	}
 }
 
+// moveAll moves all hours of a day that are due at now in one transaction, and returns how many.
+func (l *ledger) moveAll(tx *sql.Tx, day, now time.Time) (moved int64, err error) {
+	if _, err := tx.Exec(rollupLockDaySQL, record.LockKey(day)); err != nil {
+		return 0, err
+	}
+	var inserted, merged int64
+	err = tx.QueryRow(rollupPartSQL, series.Timestamp(day), series.Timestamp(now), l.keep.HourlyDays, "", "zzz").Scan(&moved, &inserted, &merged)
+	return moved, err
+}
+
 func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 	l := newLedger(t)
 	l.backdate(l.random(20_000, past, 40*day)...)
@@ -71,6 +84,7 @@ func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 	}
 	defer killer.Close()
 	late := l.random(600, past, 40*day)
+	l.partitions(late...)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var work sync.WaitGroup
@@ -78,11 +92,9 @@ func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 	work.Go(func() { // sends every batch until it knows that it was stored, and some of them again
 		for i := 0; i < len(late) || kills.Load() < 50 || failures.Load() < 30; i += 20 {
 			chunk := late[i%len(late):][:20]
-			b := gather(chunk, make([]string, len(chunk)), time.Now())
 			for {
 				err := plugins.Tx(ctx, l.db, func(tx *sql.Tx) error {
-					_, err := tx.ExecContext(ctx, recordSQL, b.run, b.configuration, b.system, b.source, b.status, b.latency,
-						b.message, b.result, b.executed, 40000, 40000)
+					_, err := l.ever.Record(ctx, tx, chunk)
 					return err
 				})
 				if err == nil || ctx.Err() != nil {
@@ -94,11 +106,11 @@ func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 		cancel()
 	})
 	work.Go(func() {
-		for ctx.Err() == nil {
+		for round := 1; ctx.Err() == nil; round++ { // ever more rarely, so that it ends on a slow machine too
 			var n int64
-			err := killer.QueryRow(`with nap as materialized (select pg_sleep(random() * 0.02) as done)
+			err := killer.QueryRow(`with nap as materialized (select pg_sleep(random() * (0.01 + 0.0002 * $1)) as done)
 				select count(pg_terminate_backend(a.pid)) from nap, pg_stat_activity a
-				where a.datname = current_database() and a.pid <> pg_backend_pid() and a.state <> 'idle' and nap.done is not null`).Scan(&n)
+				where a.datname = current_database() and a.pid <> pg_backend_pid() and a.state <> 'idle' and nap.done is not null`, round).Scan(&n)
 			if err != nil {
 				t.Error(err)
 				return
@@ -109,8 +121,8 @@ func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 	at := past.Add(31 * day)
 	for ctx.Err() == nil { // the moves alone: with the raw runs gone too, what is sent again would be counted again
 		if err := l.turn(context.Background(), func(tx *sql.Tx) error {
-			var moved, inserted, merged int64
-			return tx.QueryRow(rollupDaySQL, timestamp(at.Add(-31*day)), timestamp(at), hourlyDays).Scan(&moved, &inserted, &merged)
+			_, err := l.moveAll(tx, at.Add(-31*day), at)
+			return err
 		}); err != nil {
 			failures.Add(1)
 		}
@@ -128,11 +140,11 @@ func TestRollupAndRecordersKilledAtAnyMomentLoseNothing(t *testing.T) {
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
 	work.Go(func() {
-		for ctx.Err() == nil && kills.Load() < 5000 {
+		for n := 1; ctx.Err() == nil; n++ { // ever more rarely, so that one comes to its end
 			if _, err := killer.Exec(`
 				select pg_terminate_backend(a.pid)
-				from (select pg_sleep(random() * 0.05) as done offset 0) nap, pg_stat_activity a
-				where a.datname = current_database() and a.pid <> pg_backend_pid() and nap.done is not null`); err != nil {
+				from (select pg_sleep(random() * 0.002 * $1) as done offset 0) nap, pg_stat_activity a
+				where a.datname = current_database() and a.pid <> pg_backend_pid() and nap.done is not null`, n); err != nil {
 				t.Error(err)
 				return
 			}
@@ -162,6 +174,9 @@ func TestLateRunsAndTheirRollupDoNotDisturbEachOther(t *testing.T) {
 			l.exec(`insert into checkstack.health_check_retention values ($1, $2, 30, 31, 365)`, system, aCheck(check))
 		}
 	}
+	if err := l.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	var writers sync.WaitGroup
 	var left atomic.Int64
 	left.Store(4)
@@ -188,12 +203,10 @@ func TestLateRunsAndTheirRollupDoNotDisturbEachOther(t *testing.T) {
 	for left.Load() > 0 {
 		for d := range 7 {
 			start := now.Truncate(day).Add(time.Duration(d-13) * day)
-			var n, inserted, merged int64
-			err := transaction(l.db, func(tx *sql.Tx) error {
-				if _, err := tx.Exec(rollupLockDaySQL, epochDay(start)); err != nil {
-					return err
-				}
-				return tx.QueryRow(rollupDaySQL, timestamp(start), timestamp(now.Add(40*day)), hourlyDays).Scan(&n, &inserted, &merged)
+			var n int64
+			err := transaction(l.db, func(tx *sql.Tx) (err error) {
+				n, err = l.moveAll(tx, start, now.Add(40*day))
+				return err
 			})
 			if err != nil {
 				t.Errorf("roll-up: %v", err)
@@ -238,8 +251,11 @@ func TestRunRollsUpAgainAndAgainAlsoAfterAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var work sync.WaitGroup
 	work.Go(func() { l.run(ctx) })
-	if s := <-said; !strings.Contains(s, "level=ERROR") || !strings.Contains(s, "42P01") && !strings.Contains(s, "does not exist") {
-		t.Errorf("said %s", s)
+	for _, what := range []string{"week to come", "roll-up failed"} {
+		if s := <-said; !strings.Contains(s, "level=ERROR") || !strings.Contains(s, what) ||
+			!strings.Contains(s, "42P01") && !strings.Contains(s, "does not exist") {
+			t.Errorf("said %s", s)
+		}
 	}
 	l.exec(`alter table checkstack.away rename to health_check_retention`)
 	for s := range said {
@@ -261,4 +277,37 @@ func TestRunRollsUpAgainAndAgainAlsoAfterAFailure(t *testing.T) {
 		t.Errorf("metrics: %v", got)
 	}
 	l.verify()
+}
+
+func TestProgressIsLoggedEveryFiveSecondsAndIsALineOnATerminal(t *testing.T) {
+	var said bytes.Buffer
+	r := rolling{history: &history{log: slog.New(slog.NewTextHandler(&said, nil))}, told: time.Now()}
+	r.done = RollupSummary{Days: 3, HourlyRowsMoved: 120, DailyRowsExpired: 4, RunsExpired: 5}
+	r.daysLeft.Store(7)
+	r.hoursLeft.Store(80)
+	r.tell(t.Context())
+	if said.Len() != 0 {
+		t.Errorf("said at once: %s", &said)
+	}
+	r.told = r.told.Add(-5 * time.Second)
+	r.tell(t.Context())
+	r.tell(t.Context())
+	if text := said.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "HourlyRowsMoved:120") ||
+		!strings.Contains(text, "daysLeft=7 hoursOfDayLeft=80") {
+		t.Errorf("said %s", text)
+	}
+
+	var terminal bytes.Buffer
+	tell, erase := line(&terminal)
+	r.progress, r.told = tell, time.Time{}
+	r.tell(t.Context())
+	r.tell(t.Context()) // too soon
+	erase()
+	const want = "\r\x1b[K3 of 10 days, 120 hours moved; 4 days and 5 runs expired\r\x1b[K"
+	if terminal.String() != want {
+		t.Errorf("wrote %q, want %q", &terminal, want)
+	}
+	if strings.Count(said.String(), "\n") != 1 {
+		t.Errorf("the log was told too: %s", &said)
+	}
 }

@@ -4,8 +4,8 @@ package main
 import (
 	"database/sql"
 	"fmt"
-	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -18,6 +18,8 @@ import (
 	"checkstack/plugins"
 	"checkstack/sql/postgres"
 	"checkstack/sql/postgres/postgrestest"
+	"checkstack/sql/record"
+	"checkstack/sql/series"
 
 	"github.com/lib/pq"
 )
@@ -30,6 +32,7 @@ var past = time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
 // ledger is a history and all that went into it.
 type ledger struct {
 	*history
+	ever *record.Recorder // takes runs of any age
 	t    testing.TB
 	url  string
 	rand *rand.Rand
@@ -43,7 +46,12 @@ func newLedger(t testing.TB) *ledger {
 	if _, ok := t.(*testing.T); ok {
 		t.Logf("seed %d", seed)
 	}
-	return &ledger{newHistory(db, slog.New(slog.NewTextHandler(io.Discard, nil))), t, url, rand.New(rand.NewPCG(seed, 0)), nil}
+	l := &ledger{newHistory(db, slog.New(slog.DiscardHandler)), &record.Recorder{DB: db, RawDays: 40_000, DailyDays: 40_000},
+		t, url, rand.New(rand.NewPCG(seed, 0)), nil}
+	if err := l.Prepare(t.Context()); err != nil { // the database may be a copy of one that is some days old
+		t.Fatal(err)
+	}
+	return l
 }
 
 func (l *ledger) exec(statement string, args ...any) {
@@ -74,6 +82,30 @@ func (l *ledger) record(runs ...plugins.Run) (done plugins.Recorded) {
 	return done
 }
 
+// recordOnce stores runs as a plugin does that knows that they are new.
+func (l *ledger) recordOnce(runs ...plugins.Run) (done plugins.Recorded) {
+	l.t.Helper()
+	err := plugins.Tx(l.t.Context(), l.db, func(tx *sql.Tx) (err error) {
+		done, err = l.RecordOnce(l.t.Context(), tx, runs)
+		return err
+	})
+	if err != nil {
+		l.t.Fatalf("record once: %v", err)
+	}
+	return done
+}
+
+// retain sets the retention of a check; nil puts the defaults back.
+func (l *ledger) retain(system string, check int, r *plugins.Retention) {
+	l.t.Helper()
+	err := plugins.Tx(l.t.Context(), l.db, func(tx *sql.Tx) error {
+		return l.SetRetention(l.t.Context(), tx, system, aCheck(check), r)
+	})
+	if err != nil {
+		l.t.Fatalf("retention of %+v: %v", r, err)
+	}
+}
+
 // transaction runs f once: unlike plugins.Tx it does not hide a deadlock.
 func transaction(db *sql.DB, f func(*sql.Tx) error) error {
 	tx, err := db.Begin()
@@ -87,14 +119,16 @@ func transaction(db *sql.DB, f func(*sql.Tx) error) error {
 	return tx.Commit()
 }
 
-// backdate stores runs of any age, by the same statement as record, and keeps them for verify.
+// backdate stores runs of any age as record does, and keeps them for verify.
 func (l *ledger) backdate(runs ...plugins.Run) {
 	l.t.Helper()
-	for chunk := range slices.Chunk(runs, maxBatch) {
-		b := gather(chunk, make([]string, len(chunk)), time.Now())
+	l.partitions(runs...)
+	for chunk := range slices.Chunk(runs, record.MaxBatch) {
 		err := plugins.Tx(l.t.Context(), l.db, func(tx *sql.Tx) error {
-			_, err := tx.ExecContext(l.t.Context(), recordSQL, b.run, b.configuration, b.system, b.source, b.status, b.latency,
-				b.message, b.result, b.executed, 40000, 40000)
+			done, err := l.ever.Record(l.t.Context(), tx, chunk)
+			if len(done.Refused) > 0 {
+				return fmt.Errorf("refused: %v", done.Refused[0])
+			}
 			return err
 		})
 		if err != nil {
@@ -102,6 +136,16 @@ func (l *ledger) backdate(runs ...plugins.Run) {
 		}
 	}
 	l.all = append(l.all, runs...)
+}
+
+// partitions makes those that runs need, whatever their age.
+func (l *ledger) partitions(runs ...plugins.Run) {
+	l.t.Helper()
+	days := map[string]bool{}
+	for _, r := range runs {
+		days[series.Timestamp(r.ExecutedAt.Truncate(day))] = true
+	}
+	l.exec(`select checkstack.make_run_partitions(d, d) from unnest($1::timestamptz[]) d`, pq.StringArray(slices.Collect(maps.Keys(days))))
 }
 
 func (l *ledger) roll(now time.Time) RollupSummary {

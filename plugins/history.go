@@ -14,6 +14,18 @@ type History interface {
 	// its reason and stops nothing else. Nothing is kept unless tx commits.
 	Record(ctx context.Context, tx *sql.Tx, runs []Run) (Recorded, error)
 
+	// RecordOnce is Record for a caller who knows, by what he has read and written in tx, that he never recorded these runs
+	// before: a satellite's batch number. So it also takes runs older than the raw retention, which no raw row could tell
+	// from a repeat: they are added to their hour and have no raw row. Where a run is twice in one batch it counts once.
+	RecordOnce(ctx context.Context, tx *sql.Tx, runs []Run) (Recorded, error)
+
+	// Retention says how long the history of one check of one system is kept.
+	Retention(ctx context.Context, systemID, configurationID string) (Retention, error)
+
+	// SetRetention keeps the history of one check of one system for as long as r says, from the next roll-up on; nil puts
+	// the defaults back, as does whoever removes a check. What is gone already does not come back.
+	SetRetention(ctx context.Context, tx *sql.Tx, systemID, configurationID string, r *Retention) error
+
 	// Runs lists raw runs, the newest first.
 	Runs(ctx context.Context, q RunsQuery) ([]Run, error)
 
@@ -23,6 +35,10 @@ type History interface {
 
 	// Series reads what happened to one check over time.
 	Series(ctx context.Context, q SeriesQuery) ([]Bucket, error)
+
+	// Availability says of each of up to 500 systems, in the order given, how available it was over the last day, week,
+	// month, quarter and year.
+	Availability(ctx context.Context, systemIDs []string) ([]Availability, error)
 }
 
 // Status is how one run of a check ended.
@@ -91,4 +107,47 @@ type Bucket struct {
 	MinMs        *int32    `json:"minMs"`
 	MaxMs        *int32    `json:"maxMs"`
 	P95Ms        *int32    `json:"p95Ms"` // within 2 % of the true one
+}
+
+// Retention is how long the history of one check is kept, in days of 24 hours (SPEC D).
+type Retention struct {
+	RawDays    int `json:"rawDays"`    // single runs: 1 to 30, by default 7
+	HourlyDays int `json:"hourlyDays"` // hours, before they become days: 7 to 90, by default 30; more than RawDays
+	DailyDays  int `json:"dailyDays"`  // days: 30 to 3,650, by default 365; more than HourlyDays
+}
+
+// DefaultRetention is how long things are kept where nobody says otherwise.
+func DefaultRetention() Retention { return Retention{RawDays: 7, HourlyDays: 30, DailyDays: 365} }
+
+// Validate checks the ranges and the order.
+func (r *Retention) Validate() error {
+	switch {
+	case r.RawDays < 1 || r.RawDays > 30:
+		return Invalid("rawDays", "expected a whole number of days from 1 to 30, not %d", r.RawDays)
+	case r.HourlyDays < 7 || r.HourlyDays > 90:
+		return Invalid("hourlyDays", "expected a whole number of days from 7 to 90, not %d", r.HourlyDays)
+	case r.DailyDays < 30 || r.DailyDays > 3650:
+		return Invalid("dailyDays", "expected a whole number of days from 30 to 3650, not %d", r.DailyDays)
+	case r.HourlyDays <= r.RawDays:
+		return Invalid("hourlyDays", "expected more than the %d days of rawDays", r.RawDays)
+	case r.DailyDays <= r.HourlyDays:
+		return Invalid("dailyDays", "expected more than the %d days of hourlyDays", r.HourlyDays)
+	}
+	return nil
+}
+
+// Availability is how available a system was: all of its checks from all sources together.
+type Availability struct {
+	SystemID string   `json:"systemId"`
+	Windows  []Window `json:"windows"` // 24h, 7d, 30d, 90d, 365d
+}
+
+// Window is a time that ends now. It begins at a whole hour, from 30 days on at a whole day (UTC), at or before the moment
+// that long ago.
+type Window struct {
+	Name         string    `json:"name"` // "24h", "7d", "30d", "90d" or "365d"
+	From         time.Time `json:"from"`
+	Runs         int64     `json:"runs"`
+	Unhealthy    int64     `json:"unhealthy"`
+	Availability *float64  `json:"availability"` // share of runs that were not unhealthy, 0 to 1; nil without runs
 }

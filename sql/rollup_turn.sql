@@ -1,5 +1,5 @@
 -- Says whether it is this transaction's turn to work on the history: one server at a time. And lets it take the time
--- and the memory it needs to move a whole day at once, planned for that day; to compile the plan costs more than it
+-- and the memory it needs to move a part of a day at once, planned for that part; to compile the plan costs more than it
 -- saves here. A lock that nobody gives up within a minute ends it: the next roll-up tries again.
 select pg_catalog.pg_try_advisory_xact_lock(20030, 0)
 from (select

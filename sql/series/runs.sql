@@ -1,12 +1,15 @@
 -- Lists the newest runs of one check, or of all checks of a system: of each check by its index only as many as are
 -- asked for, so that the cost does not grow with the history.
 -- $1 system, $2 configuration or null, $3 and $4 the run before which to begin, by time and ID, $5 how many
+--
+-- Which checks have runs is told by their sums, which are kept longer and are not divided by day: to look for them
+-- in each partition of the runs would take most of the time.
 with recursive checks (configuration_id) as (
-  select coalesce($2::uuid, (select r.configuration_id from checkstack.health_check_runs r
-    where r.system_id = $1 order by r.configuration_id limit 1))
+  select coalesce($2::uuid, (select a.configuration_id from checkstack.health_check_aggregates a
+    where a.system_id = $1 order by a.configuration_id limit 1))
   union all
-  select (select r.configuration_id from checkstack.health_check_runs r
-          where r.system_id = $1 and r.configuration_id > c.configuration_id order by r.configuration_id limit 1)
+  select (select a.configuration_id from checkstack.health_check_aggregates a
+          where a.system_id = $1 and a.configuration_id > c.configuration_id order by a.configuration_id limit 1)
   from checks c
   where $2::uuid is null and c.configuration_id is not null
 )
@@ -14,7 +17,9 @@ select r.run_id, r.configuration_id, r.system_id, r.source_id, r.status, r.laten
 from checks c
 cross join lateral (
   select * from checkstack.health_check_runs r
-  where r.system_id = $1 and r.configuration_id = c.configuration_id and (r.executed_at, r.run_id) < ($3::timestamptz, $4::uuid)
+  where r.system_id = $1 and r.configuration_id = c.configuration_id
+    and r.executed_at <= $3 -- so that days after it are not looked at
+    and (r.executed_at, r.run_id) < ($3::timestamptz, $4::uuid)
   order by r.executed_at desc, r.run_id desc
   limit $5) r
 order by r.executed_at desc, r.run_id desc

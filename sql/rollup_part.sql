@@ -1,5 +1,5 @@
--- Moves one UTC day of hourly rows into daily rows, except those of checks whose hours are kept longer, and returns how
--- many hourly rows were moved and how many daily rows were made and how many added to.
+-- Moves the hourly rows of one UTC day and of the systems after $4 up to $5 into daily rows, except those of checks whose
+-- hours are kept longer. Returns how many hourly rows were moved and how many daily rows were made and how many added to.
 -- $1 the start of the day, $2 now, $3 the default retention of hours, in days
 --
 -- It is one statement so that every row is deleted and added exactly once, whatever else runs and whenever it is
@@ -8,6 +8,7 @@
 with moved as (
   delete from checkstack.health_check_aggregates a
   where a.bucket_size = 'hourly' and a.bucket_start >= $1 and a.bucket_start < $1::timestamptz + interval '24 hours'
+    and a.system_id > $4 and a.system_id <= $5
     and case when exists (select from checkstack.health_check_retention o
                           where o.system_id = a.system_id and o.configuration_id = a.configuration_id)
         then exists (select from checkstack.health_check_retention o

@@ -1,8 +1,0 @@
--- Counts the raw runs of one check, or of all checks of a system, as far as 100,000, so that it costs a few milliseconds at
--- most.
--- $1 system, $2 configuration or ''
-select count(*)
-from (
-  select from checkstack.health_check_runs r
-  where r.system_id = $1 and ($2 = '' or r.configuration_id = nullif($2, '')::uuid)
-  limit 100000) counted
