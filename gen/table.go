@@ -9,6 +9,7 @@ import (
 	"checkstack/plugins/healthcheck"
 	"checkstack/plugins/incident"
 	"checkstack/plugins/notification"
+	"checkstack/plugins/signals"
 )
 
 // Plugins lists every plugin, each after the plugins it requires.
@@ -27,4 +28,5 @@ var Plugins = []plugins.Entry{
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
 		}},
+	{ID: "signals", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return signals.New(h) }},
 }

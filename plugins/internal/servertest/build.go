@@ -9,8 +9,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
+	"testing"
 )
 
 // build returns the path of the server's binary. It is built once in a test process, with the race detector if the test
@@ -86,4 +88,20 @@ func declareInputs(root string) error {
 		}
 		return err
 	})
+}
+
+// Command prepares another command of the binary, such as "rollup", with nothing of the server's environment but what is
+// given as NAME=value.
+func Command(t testing.TB, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = t.TempDir()
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "CHECKSTACK_") || strings.HasPrefix(v, "DATABASE_URL=")
+	}), env...)
+	return cmd
 }

@@ -1,12 +1,14 @@
 package servertest
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Response is what the server answered.
@@ -23,6 +25,15 @@ type Response struct {
 // request that gets no answer fails the test and returns the zero Response.
 func (s *Server) Do(t testing.TB, method, path, token string, body any) Response {
 	t.Helper()
+	req, ok := s.request(t, method, path, token, body)
+	if !ok {
+		return Response{}
+	}
+	return s.Send(t, req)
+}
+
+func (s *Server) request(t testing.TB, method, path, token string, body any) (req *http.Request, ok bool) {
+	t.Helper()
 	var content io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -32,14 +43,14 @@ func (s *Server) Do(t testing.TB, method, path, token string, body any) Response
 		data, err := json.Marshal(b)
 		if err != nil {
 			t.Errorf("%s %s: encode the body: %v", method, path, err)
-			return Response{}
+			return nil, false
 		}
 		content = bytes.NewReader(data)
 	}
 	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, content)
 	if err != nil {
 		t.Errorf("%s %s: %v", method, path, err)
-		return Response{}
+		return nil, false
 	}
 	if content != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -47,11 +58,18 @@ func (s *Server) Do(t testing.TB, method, path, token string, body any) Response
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	return s.Send(t, req)
+	return req, true
 }
 
 // Send sends any request; see Do.
 func (s *Server) Send(t testing.TB, req *http.Request) Response {
+	t.Helper()
+	return s.Stream(t, req, nil)
+}
+
+// Stream sends any request and reads the answer until enough is true of what has come of it, or to its end. Only an answer
+// that is a stream of events is asked about, line by line; one that stays silent ends after a minute.
+func (s *Server) Stream(t testing.TB, req *http.Request, enough func(Response) bool) Response {
 	t.Helper()
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	res, err := client.Do(req)
@@ -60,12 +78,24 @@ func (s *Server) Send(t testing.TB, req *http.Request) Response {
 		return Response{}
 	}
 	defer res.Body.Close()
-	data, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Errorf("%s %s: read the answer: %v", req.Method, req.URL.RequestURI(), err)
-		return Response{}
+	answer := Response{res.StatusCode, res.Header, "", req.Method + " " + req.URL.RequestURI()}
+	if enough == nil || res.Header.Get("Content-Type") != "text/event-stream" {
+		data, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Errorf("%s %s: read the answer: %v", req.Method, req.URL.RequestURI(), err)
+			return Response{}
+		}
+		answer.Body = string(data)
+		return answer
 	}
-	return Response{res.StatusCode, res.Header, string(data), req.Method + " " + req.URL.RequestURI()}
+	late := time.AfterFunc(patience, func() { res.Body.Close() })
+	defer late.Stop()
+	for lines := bufio.NewReader(res.Body); err == nil && !enough(answer); {
+		var line string
+		line, err = lines.ReadString('\n')
+		answer.Body += line
+	}
+	return answer
 }
 
 // Token returns a token with a role: admin, editor or viewer. The first call for a role makes one.

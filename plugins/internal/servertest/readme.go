@@ -3,6 +3,7 @@ package servertest
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,9 +20,10 @@ import (
 //	{"id": "{shop}", "name": "Shop", …}
 //	```
 //
-// A request is a method, a path, and the role of the caller, if it has one; then its body. An answer is a status and
-// the Location, if there is one; then its body, in which spaces between values do not matter and … stands for anything.
-// A name in braces stands for what it was where it came first in an answer.
+// A request is a method, a path, and the role of the caller, or its token, if it has one; then its body. An answer is a
+// status and the Location, if there is one; then its body, in which spaces between values do not matter and … stands
+// for anything. A name in braces stands for what it was where it came first in an answer. Of a stream of events as much
+// is read as the answer has.
 func (s *Server) README(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
@@ -58,15 +60,13 @@ func (s *Server) example(t *testing.T, request, answer string, known map[string]
 	if content != "" {
 		body = content
 	}
-	token := ""
-	if role != "" {
+	token := role
+	if slices.Contains([]string{"admin", "editor", "viewer"}, role) {
 		token = s.Token(t, role)
 	}
-	res := s.Do(t, method, path, token, body)
 
 	first, content, _ = strings.Cut(answer, "\n")
 	want := compact(first + "\n" + content)
-	got := compact(strings.TrimSpace(strconv.Itoa(res.Status)+" "+res.Header.Get("Location")) + "\n" + res.Body)
 	var names []string
 	pattern := regexp.MustCompile(`\\\{(\w+)\\\}|…`).ReplaceAllStringFunc(regexp.QuoteMeta(want), func(hole string) string {
 		if hole == "…" {
@@ -79,8 +79,18 @@ func (s *Server) example(t *testing.T, request, answer string, known map[string]
 		names = append(names, name)
 		return `([^"/]+)`
 	})
-	found := regexp.MustCompile(`(?s)\A` + pattern + `\z`).FindStringSubmatch(got)
-	if found == nil {
+	var got string
+	var found []string
+	matches := func(res Response) bool {
+		got = compact(strings.TrimSpace(strconv.Itoa(res.Status)+" "+res.Header.Get("Location")) + "\n" + res.Body)
+		found = regexp.MustCompile(`(?s)\A` + pattern + `\z`).FindStringSubmatch(got)
+		return found != nil
+	}
+	req, ok := s.request(t, method, path, token, body)
+	if !ok {
+		return
+	}
+	if !matches(s.Stream(t, req, matches)) {
 		t.Errorf("README.md: %s %s answers\n%s\nand not\n%s", method, path, got, want)
 		return
 	}
