@@ -1,11 +1,12 @@
-// A run by hand: an editor wants to know now. With a system it is a run like any other, kept and shown, and it is answered
-// only once it is committed; it does not move the rhythm of the check. Without a system there is nobody it could be a
-// run of, so it is answered and forgotten.
+// A run by hand: an editor wants to know now. With a system it is a run like any other, kept and shown, and it is
+// answered only once it is committed; it does not move the rhythm of the check. Without a system there is nobody it
+// could be a run of, so it is answered and forgotten.
 
 package healthcheck
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,8 +45,13 @@ func (h *Healthcheck) runByHand(r *http.Request, _ plugins.None) (RunResult, err
 		return RunResult{}, err
 	}
 	if system != "" {
-		if err := h.mustBeAssigned(ctx, system, id); err != nil {
+		here, err := h.assigned(ctx, system, id)
+		if err != nil {
 			return RunResult{}, err
+		}
+		if !here {
+			return RunResult{}, &plugins.Error{Status: http.StatusConflict, Title: "Not checked from here",
+				Message: "only satellites make this check for that system; without systemId it is run here, and not kept"}
 		}
 	}
 	select {
@@ -58,7 +64,7 @@ func (h *Healthcheck) runByHand(r *http.Request, _ plugins.None) (RunResult, err
 	run, err := h.types.run(ctx, check{systemID: system, configurationID: id, kind: c.Type, config: c.Config,
 		timeout: time.Duration(c.TimeoutMs) * time.Millisecond})
 	switch {
-	case errors.Is(err, errNoType):
+	case errors.Is(err, ErrNoType):
 		return RunResult{}, &plugins.Error{Status: http.StatusConflict, Title: "Check type missing",
 			Message: "no plugin that is enabled has check type " + c.Type}
 	case err != nil:
@@ -86,13 +92,14 @@ func (h *Healthcheck) keepRun(ctx context.Context, run plugins.Run) error {
 	return nil
 }
 
-func (h *Healthcheck) mustBeAssigned(ctx context.Context, system, configuration string) error {
-	var assigned bool
-	if err := h.host.DB.QueryRowContext(ctx, assignedSQL, system, configuration).Scan(&assigned); err != nil {
-		return fmt.Errorf("read assignment: %w", err)
+// assigned reports whether this server makes a check. It is an error if the check is not assigned at all.
+func (h *Healthcheck) assigned(ctx context.Context, system, configuration string) (here bool, err error) {
+	err = h.host.DB.QueryRowContext(ctx, assignedSQL, system, configuration).Scan(&here)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, plugins.NotFound("assignment")
+	case err != nil:
+		return false, fmt.Errorf("read assignment: %w", err)
 	}
-	if !assigned {
-		return plugins.NotFound("assignment")
-	}
-	return nil
+	return here, nil
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +64,7 @@ func TestTakingACheckTypeBackCutsItsRunsShortAndWaitsForThem(t *testing.T) {
 	if err := <-ended; !errors.Is(err, errTypeRemoved) {
 		t.Errorf("the run ended with %v", err)
 	}
-	if _, err := r.run(t.Context(), check{kind: "slow", timeout: time.Minute}); !errors.Is(err, errNoType) {
+	if _, err := r.run(t.Context(), check{kind: "slow", timeout: time.Minute}); !errors.Is(err, ErrNoType) {
 		t.Errorf("a run after that: %v", err)
 	}
 	if _, err := r.add(kind{"slow", fine}); err != nil {
@@ -169,5 +171,42 @@ func TestAConfigIsValidatedByItsType(t *testing.T) {
 		if err == nil || err.Error() != "validate a config of type one: its normal form is not an object" {
 			t.Errorf("%s: %v", config, err)
 		}
+	}
+}
+
+func TestTheBuiltInTypesRunWithoutAServer(t *testing.T) {
+	st := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/hang" {
+			<-r.Context().Done()
+		}
+	}))
+	defer st.Close()
+	types := NewTypes(slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if names := fmt.Sprint(types.Names()); names != "[http]" {
+		t.Errorf("the names are %s", names)
+	}
+	c := SourceCheck{SystemID: "s", ConfigurationID: someID, Type: "http", Config: json.RawMessage(`{"url":"` + st.URL + `"}`), TimeoutMs: 10_000}
+	run, err := types.Run(t.Context(), c)
+	if err != nil || run.Status != plugins.Healthy || run.SystemID != "s" || run.ConfigurationID != someID || run.SourceID != "" ||
+		!plugins.IsID(run.ID) || run.LatencyMs == nil || run.Message != "status 200" || run.ExecutedAt.IsZero() {
+		t.Errorf("got %+v, %v", run, err)
+	}
+	c.Config, c.TimeoutMs = json.RawMessage(`{"url":"`+st.URL+`/hang"}`), 150
+	if run, err = types.Run(t.Context(), c); err != nil || run.Status != plugins.Unhealthy || run.Message != "timed out after 150ms" {
+		t.Errorf("one that hangs: %+v, %v", run, err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if run, err = types.Run(ctx, c); !errors.Is(err, context.Canceled) {
+		t.Errorf("when it stops: %+v, %v", run, err)
+	}
+	c.Config = json.RawMessage(`{"new":true}`) // of a server that knows more
+	const message = "read the configuration of a check: Invalid input: there is no such field"
+	if run, err = types.Run(t.Context(), c); err == nil || err.Error() != message {
+		t.Errorf("a config it does not know: %+v, %v", run, err)
+	}
+	c.Type = "gopher"
+	if run, err = types.Run(t.Context(), c); !errors.Is(err, ErrNoType) {
+		t.Errorf("a type it does not know: %+v, %v", run, err)
 	}
 }

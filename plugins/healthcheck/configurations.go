@@ -28,8 +28,6 @@ var (
 	configurationsSQL string
 	//go:embed sql/configuration_update.sql
 	configurationUpdateSQL string
-	//go:embed sql/configuration_delete.sql
-	configurationDeleteSQL string
 	//go:embed sql/reschedule.sql
 	rescheduleSQL string
 )
@@ -177,39 +175,15 @@ func (h *Healthcheck) updateConfiguration(r *http.Request, in ConfigurationInput
 		} else if err != nil {
 			return named(err)
 		}
-		_, err = tx.ExecContext(ctx, rescheduleSQL, id)
-		return err
+		if _, err := tx.ExecContext(ctx, rescheduleSQL, id); err != nil {
+			return fmt.Errorf("reschedule assignments: %w", err)
+		}
+		return announce(ctx, tx)
 	})
 	if err == nil {
 		h.scheduler.wake()
 	}
 	return c, err
-}
-
-func (h *Healthcheck) deleteConfiguration(r *http.Request, _ plugins.None) (plugins.None, error) {
-	id, err := plugins.PathID(r, "id", "configuration")
-	if err != nil {
-		return plugins.None{}, err
-	}
-	ctx := r.Context()
-	return plugins.None{}, plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, assignmentsLockSQL, nil, id); err != nil {
-			return fmt.Errorf("lock assignments: %w", err)
-		}
-		result, err := tx.ExecContext(ctx, configurationDeleteSQL, id)
-		return removed("configuration", result, err)
-	})
-}
-
-// removed makes of a deletion that found nothing the error that there is no such thing.
-func removed(what string, result sql.Result, err error) error {
-	if err != nil {
-		return fmt.Errorf("delete %s: %w", what, err)
-	}
-	if n, err := result.RowsAffected(); err != nil || n > 0 {
-		return err
-	}
-	return plugins.NotFound(what)
 }
 
 func scanConfiguration(row plugins.Row) (Configuration, error) {

@@ -64,7 +64,7 @@ func (h *Healthcheck) demo(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, err := assign(ctx, tx, system.ID, c.ID, true); err != nil {
+		if _, err := assign(ctx, tx, system.ID, c.ID, true, nil); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, demoKeepSQL, c.ID, url)
@@ -98,8 +98,10 @@ func (h *Healthcheck) moveDemo(ctx context.Context, url string, config json.RawM
 		case err != nil:
 			return fmt.Errorf("move the example: %w", err)
 		}
-		_, err := tx.ExecContext(ctx, rescheduleSQL, id)
-		return err
+		if _, err := tx.ExecContext(ctx, rescheduleSQL, id); err != nil {
+			return fmt.Errorf("reschedule the example: %w", err)
+		}
+		return announce(ctx, tx)
 	})
 }
 

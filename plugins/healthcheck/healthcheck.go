@@ -1,9 +1,10 @@
 // Package healthcheck looks at systems at regular intervals, remembers how they are, and records every run.
 //
 // A configuration says what to look at, how, and how often. An assignment has a configuration checked for one system of
-// the catalog. Each assignment is a row with a timetable; the servers that share a database claim the rows that
-// are due, so that each slot is run once, by whichever comes first. What a run finds travels in a batch: one transaction
-// keeps the runs, moves the states and gives the rows back.
+// the catalog, by the servers that share the database, by satellites, or by both. For the servers each assignment is a row
+// with a timetable; they claim the rows that are due, so that each slot is run once, by whichever comes first. What a run
+// finds travels in a batch: one transaction keeps the runs, moves the states and gives the rows back. What satellites find
+// comes through [Healthcheck.RecordFrom].
 //
 //	scheduler ── claims ──► registry ── runs the type ──► recorder ── commits ──► history, states
 //	                           ▲                              ▲
@@ -47,7 +48,7 @@ func New(host *plugins.Host, cat *catalog.Catalog) *Healthcheck {
 		catalog:   cat,
 		types:     types,
 		recorder:  rec,
-		scheduler: &scheduler{db: host.DB, log: host.Log, types: types, recorder: rec, woken: make(chan struct{}, 1)},
+		scheduler: &scheduler{db: host.DB, log: host.Log, types: types, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1)},
 		byHand:    make(chan struct{}, maxByHand),
 	}
 }
@@ -59,8 +60,10 @@ func (h *Healthcheck) Plugin() plugins.Instance {
 }
 
 func (h *Healthcheck) init(context.Context) error {
-	if err := h.RegisterCheckType(h.host, newHTTPCheck()); err != nil {
-		return err
+	for _, t := range builtIn() {
+		if err := h.RegisterCheckType(h.host, t); err != nil {
+			return err
+		}
 	}
 	forget := h.catalog.OnSystemDeleted(h.forgetSystem)
 	h.host.OnClose(func(context.Context) error {
@@ -78,9 +81,13 @@ func (h *Healthcheck) init(context.Context) error {
 		handle("GET /systems/{systemId}/checks", plugins.Viewer, plugins.JSON(h.listAssignments)),
 		handle("PUT /systems/{systemId}/checks/{configurationId}", plugins.Editor, plugins.JSON(h.assign)),
 		handle("DELETE /systems/{systemId}/checks/{configurationId}", plugins.Editor, plugins.JSON(h.unassign)),
+		handle("GET /systems/{systemId}/checks/{configurationId}/retention", plugins.Viewer, plugins.JSON(h.readRetention)),
+		handle("PUT /systems/{systemId}/checks/{configurationId}/retention", plugins.Editor, plugins.JSON(h.writeRetention)),
+		handle("DELETE /systems/{systemId}/checks/{configurationId}/retention", plugins.Editor, plugins.JSON(h.resetRetention)),
 		handle("GET /systems/{systemId}/status", plugins.Public, plugins.JSON(h.systemStatus)),
 		handle("GET /systems/{systemId}/runs", plugins.Viewer, plugins.JSON(h.listRuns)),
 		handle("GET /systems/{systemId}/series", plugins.Public, plugins.JSON(h.series)),
+		handle("GET /availability", plugins.Public, plugins.JSON(h.availability)),
 	)
 }
 
@@ -91,6 +98,7 @@ func (h *Healthcheck) afterPluginsReady(ctx context.Context) error {
 		}
 	}
 	h.host.Readiness.Register(h.scheduler.probe())
+	h.host.Listen(Changed, func(string) { h.scheduler.wake() })
 	h.host.Go(h.scheduler.loop)
 	h.host.Go(h.recorder.loop)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"testing"
@@ -30,7 +31,9 @@ func schema(t *testing.T) (*sql.DB, string) {
 		t.Fatal(err)
 	}
 	db, url := postgrestest.New(t, postgres.Set{ID: "healthcheck", Files: files})
-	execute(t, db, `create table ledger (run_id uuid primary key, system_id text, configuration_id uuid, status text, result jsonb, executed_at timestamptz)`)
+	execute(t, db, `create table ledger (run_id uuid primary key, system_id text, configuration_id uuid, status text, result jsonb,
+		executed_at timestamptz, source_id text, once boolean not null default false)`)
+	execute(t, db, `create table retentions (system_id text, configuration_id uuid, retention text)`)
 	return db, url
 }
 
@@ -47,15 +50,33 @@ func (ledger) Record(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (out p
 		if run.Result != nil {
 			result = new(string(run.Result))
 		}
-		res, err := tx.ExecContext(ctx, `insert into ledger values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
-			run.ID, run.SystemID, run.ConfigurationID, string(run.Status), result, run.ExecutedAt)
+		res, err := tx.ExecContext(ctx, `insert into ledger values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
+			run.ID, run.SystemID, run.ConfigurationID, string(run.Status), result, run.ExecutedAt, run.SourceID)
 		if err != nil {
 			return out, err
 		}
 		n, _ := res.RowsAffected()
 		out.Stored += int(n)
+		out.Known += 1 - int(n)
 	}
 	return out, nil
+}
+
+// RecordOnce marks its runs.
+func (l ledger) RecordOnce(ctx context.Context, tx *sql.Tx, runs []plugins.Run) (plugins.Recorded, error) {
+	out, err := l.Record(ctx, tx, runs)
+	for _, run := range runs {
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `update ledger set once = true where run_id = $1`, run.ID)
+		}
+	}
+	return out, err
+}
+
+// SetRetention notes what was set last.
+func (ledger) SetRetention(ctx context.Context, tx *sql.Tx, system, configuration string, r *plugins.Retention) error {
+	_, err := tx.ExecContext(ctx, `insert into retentions values ($1, $2, $3)`, system, configuration, fmt.Sprint(r))
+	return err
 }
 
 // kind is a check type made of functions.
@@ -97,9 +118,41 @@ func servers(t *testing.T, db *sql.DB, n int, types ...CheckType) []*scheduler {
 			}
 		}
 		rec := &recorder{db: db, history: ledger{}, log: log, filled: make(chan struct{}, 1)}
-		all[i] = &scheduler{db: db, log: log, types: reg, recorder: rec, woken: make(chan struct{}, 1)}
+		all[i] = &scheduler{db: db, log: log, types: reg, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1)}
 	}
 	return all
+}
+
+// plugin makes the plugin, as far as it works without the rest of a server.
+func plugin(t *testing.T, db *sql.DB) *Healthcheck {
+	s := servers(t, db, 1, kind{"test", fine})[0]
+	return &Healthcheck{host: &plugins.Host{ID: "healthcheck", DB: db, History: ledger{}}, types: s.types, recorder: s.recorder, scheduler: s}
+}
+
+// commit runs f in a transaction that must succeed.
+func commit(t *testing.T, db *sql.DB, f func(ctx context.Context, tx *sql.Tx) error) {
+	t.Helper()
+	if err := plugins.Tx(t.Context(), db, func(tx *sql.Tx) error { return f(t.Context(), tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// give assigns a configuration to a system, to be checked from sources.
+func give(t *testing.T, db *sql.DB, system, configuration string, sources ...string) (a Assignment) {
+	t.Helper()
+	commit(t, db, func(ctx context.Context, tx *sql.Tx) (err error) {
+		a, err = assign(ctx, tx, system, configuration, true, sources)
+		return err
+	})
+	return a
+}
+
+// add makes sources known, each by its ID as its name.
+func (h *Healthcheck) add(t *testing.T, ids ...string) {
+	t.Helper()
+	for _, id := range ids {
+		commit(t, h.host.DB, func(ctx context.Context, tx *sql.Tx) error { return h.AddSource(ctx, tx, Source{id, id}) })
+	}
 }
 
 // configure adds a configuration of a type and assigns it to systems, due at a time.
@@ -113,7 +166,7 @@ func configure(t *testing.T, db *sql.DB, kind string, interval, timeout time.Dur
 		}
 		id = c.ID
 		for _, system := range systems {
-			if _, err := assign(t.Context(), tx, system, id, true); err != nil {
+			if _, err := assign(t.Context(), tx, system, id, true, nil); err != nil {
 				return err
 			}
 		}

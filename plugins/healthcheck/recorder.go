@@ -1,7 +1,7 @@
 // The recorder takes what runs found and makes it durable, in batches: up to 500 results, or what 100 ms bring together, are one
 // transaction that keeps the runs, moves the states and gives the leases back.
 //
-//	lock the assignments, in the order of their key   what was unassigned meanwhile drops out
+//	lock the assignments, in the order of their key   what was taken from this server meanwhile drops out
 //	keep the runs (History.Record)                     a run that is known already is not counted again
 //	advance the states                                 only by what is newer than they are
 //	give the leases back                               the next slot may be claimed
@@ -206,7 +206,7 @@ func (r *recorder) waiting() int {
 
 // stored says what became of a batch beyond being kept.
 type stored struct {
-	gone    []key             // runs of checks that are no longer assigned
+	gone    []key             // runs of checks that are no longer assigned to this server
 	refused []plugins.Refusal // runs that history does not take
 }
 
@@ -256,40 +256,51 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 	return out, nil
 }
 
-// keep locks the assignments of a batch and returns those that still exist.
+// keep locks the assignments of a batch and returns those that this server still has to make.
 func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished) (map[key]bool, error) {
-	systems, configurations := make([]string, len(batch)), make([]string, len(batch))
+	keys := make([]key, len(batch))
 	for i, f := range batch {
-		systems[i], configurations[i] = f.systemID, f.configurationID
+		keys[i] = f.key
 	}
-	rows, err := plugins.Rows(ctx, tx, func(row plugins.Row) (key, error) {
-		var k key
-		err := row.Scan(&k.systemID, &k.configurationID)
+	kept := make(map[key]bool, len(batch))
+	systems, configurations := columns(keys)
+	_, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
+		var local bool
+		err = row.Scan(&k.systemID, &k.configurationID, &local)
+		kept[k] = local
 		return k, err
 	}, keepSQL, pq.Array(systems), pq.Array(configurations))
-	kept := make(map[key]bool, len(rows))
-	for _, k := range rows {
-		kept[k] = true
-	}
 	return kept, err
 }
 
-// advance moves the states on to the runs that were not refused.
+// columns takes keys apart for a statement.
+func columns(keys []key) (systems, configurations []string) {
+	for _, k := range keys {
+		systems, configurations = append(systems, k.systemID), append(configurations, k.configurationID)
+	}
+	return systems, configurations
+}
+
+// advance moves the states on to the newest of the runs that were not refused. The caller holds the assignments.
 func advance(ctx context.Context, tx *sql.Tx, runs []plugins.Run, refused []plugins.Refusal) error {
 	var (
 		systems, configurations, sources, statuses, messages, ids []string
 		times                                                     []time.Time
 		latencies                                                 []*int32
 	)
+	skip := make(map[string]bool, len(refused))
+	for _, r := range refused {
+		skip[r.RunID] = true
+	}
 	for _, run := range runs {
-		if slices.ContainsFunc(refused, func(r plugins.Refusal) bool { return r.RunID == run.ID }) {
+		if skip[run.ID] {
 			continue
 		}
 		systems = append(systems, run.SystemID)
 		configurations = append(configurations, run.ConfigurationID)
 		sources = append(sources, run.SourceID)
 		statuses = append(statuses, string(run.Status))
-		times = append(times, run.ExecutedAt)
+		times = append(times, run.ExecutedAt.UTC().Truncate(time.Microsecond)) // as the history keeps it
 		latencies = append(latencies, run.LatencyMs)
 		messages = append(messages, run.Message)
 		ids = append(ids, run.ID)

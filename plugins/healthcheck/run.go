@@ -29,15 +29,15 @@ type check struct {
 	timeout         time.Duration
 }
 
-// errNoType says that a check cannot be made here because nobody brought its type.
-var errNoType = errors.New("no such check type")
+// ErrNoType says that a check cannot be made here because nobody brought its type.
+var ErrNoType = errors.New("no such check type")
 
-// run makes one run of c. The error is errNoType, or says why the run was cut short by something other than its own time:
+// run makes one run of c. The error is ErrNoType, or says why the run was cut short by something other than its own time:
 // there is nothing to record then.
 func (r *registry) run(ctx context.Context, c check) (plugins.Run, error) {
 	kind, done, ok := r.begin(c.kind)
 	if !ok {
-		return plugins.Run{}, errNoType
+		return plugins.Run{}, ErrNoType
 	}
 	defer done()
 	ctx, stop := context.WithCancelCause(ctx)

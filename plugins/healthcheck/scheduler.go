@@ -7,10 +7,11 @@
 //	            └─ nothing:  the server died; due_at comes, the slot is claimed again
 //
 // The rhythm is that of the slots, not of the runs: a run that takes long does not shift those after it, and slots that
-// passed while nothing could run are left out. One claim takes as many rows as there are free places, 64 in all. Between
-// claims the scheduler sleeps until the next row is due, at most a second, because other servers change the table too; a
-// change made here wakes it at once. When no place becomes free for long, because every run hangs, the scheduler
-// still goes round but does nothing: it says so in the log and to the probe.
+// passed while nothing could run are left out. One claim takes as many rows as there are free places, 64 in all.
+// Between claims the scheduler sleeps until the next row is due. Every change is announced and wakes it, whichever
+// server makes the change; but it sleeps for a second at most, so that a lost announcement does no harm. When no place
+// becomes free for long, because every run hangs, the scheduler still goes round but does nothing: it says so in the
+// log and to the probe.
 
 package healthcheck
 
@@ -39,7 +40,7 @@ var (
 
 const (
 	maxRunning   = 64                    // runs at once on this server, those by hand apart
-	maxIdle      = time.Second           // between two looks at the table
+	maxIdle      = time.Second           // between two looks at the table where no change is announced
 	minIdle      = 10 * time.Millisecond // so that a busy server claims several rows at a time
 	claimTimeout = 10 * time.Second      // for one look at the table
 	maxSilence   = 30 * time.Second      // without a look at the table or a free place, then the probe fails
@@ -51,6 +52,7 @@ type scheduler struct {
 	log      *slog.Logger
 	types    *registry
 	recorder *recorder
+	idle     time.Duration // the longest time between two looks at the table
 	outage   outage
 	woken    chan struct{} // holds an element when there is a reason to look at the table now
 
@@ -99,13 +101,13 @@ var errFull = errors.New("all places are taken")
 func (s *scheduler) look(ctx context.Context, runs *sync.WaitGroup) (wait time.Duration, err error) {
 	free := maxRunning - int(s.running.Load())
 	if free == 0 {
-		return maxIdle, errFull // the first run that ends wakes the loop
+		return s.idle, errFull // the first run that ends wakes the loop
 	}
 	ctxClaim, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
 	due, wait, err := s.claim(ctxClaim, free, nil)
 	if err != nil {
-		return maxIdle, err
+		return s.idle, err
 	}
 	for _, c := range due {
 		s.running.Add(1)
@@ -151,11 +153,11 @@ func (s *scheduler) claim(ctx context.Context, limit int, at *time.Time) (due []
 		var seconds float64
 		switch err := tx.QueryRowContext(ctx, nextDueSQL, types).Scan(&seconds); {
 		case errors.Is(err, sql.ErrNoRows):
-			wait = maxIdle
+			wait = s.idle
 		case err != nil:
 			return fmt.Errorf("find the next due check: %w", err)
 		default:
-			wait = time.Duration(min(seconds, maxIdle.Seconds()) * float64(time.Second))
+			wait = time.Duration(min(seconds, s.idle.Seconds()) * float64(time.Second))
 		}
 		return nil
 	})

@@ -336,7 +336,7 @@ func TestASystemHasAtMost500Checks(t *testing.T) {
 		select 'a', id, true from healthcheck.configurations where name like 'many %' limit 499`)
 	try := func(id string) error {
 		return plugins.Tx(t.Context(), db, func(tx *sql.Tx) error {
-			_, err := assign(t.Context(), tx, "a", id, false)
+			_, err := assign(t.Context(), tx, "a", id, false, nil)
 			return err
 		})
 	}

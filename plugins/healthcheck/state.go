@@ -1,15 +1,18 @@
-// The state of a system: how its checks went last. The recorder moves a check's state with each run, in the transaction that
-// keeps the run; here it is only read. A check that has not run is unknown, and a system is as bad as the worst of its
-// enabled checks:
+// The state of a system: how its checks went last. The recorder moves a check's state with each run, in the transaction
+// that keeps the run; here it is only read. A check is looked at from one source or from several, and what it is like
+// from one of them is a slice of it. A slice that has not run is unknown; so is that of a source that is offline, or
+// that has been silent for three intervals and a timeout, whatever it saw last. A check is as bad as the worst of its
+// slices, and a system as the worst of its enabled checks:
 //
 //	unhealthy > degraded > unknown > healthy
 //
-// Unknown is worse than healthy, because nobody may call a system healthy who has not looked at all of it, and better than
-// degraded, because what was seen weighs more than what was not.
+// Unknown is worse than healthy, because nobody may call a system healthy who has not looked at all of it, and better
+// than degraded, because what was seen weighs more than what was not.
 
 package healthcheck
 
 import (
+	"context"
 	_ "embed"
 	"fmt"
 	"net/http"
@@ -21,8 +24,14 @@ import (
 //go:embed sql/status.sql
 var statusSQL string
 
-// unknown is the status of a check that has not run.
+// unknown is the status of what nobody has seen.
 const unknown plugins.Status = "unknown"
+
+// What is said of a slice that is unknown although it has run.
+const (
+	isOffline = "the source is offline"
+	isSilent  = "the source has not reported for more than three intervals"
+)
 
 // SystemStatus is how a system is.
 type SystemStatus struct {
@@ -35,16 +44,28 @@ type SystemStatus struct {
 	Checks []CheckStatus `json:"checks"` // the enabled ones, by name
 }
 
-// CheckStatus is how the last run of a check ended.
+// CheckStatus is how a check is: as the worst of its slices, and of several that are as bad, the one that ran last.
 type CheckStatus struct {
 	ConfigurationID string         `json:"configurationId"`
 	Name            string         `json:"name"`
-	Status          plugins.Status `json:"status"`    // "unknown" before the first run
+	Status          plugins.Status `json:"status"`    // "unknown" also where no source makes the check
 	LastRunAt       *time.Time     `json:"lastRunAt"` // nil before the first run
 	LatencyMs       *int32         `json:"latencyMs"` // nil if none was measured
 	Message         string         `json:"message"`
+	Sources         []SourceStatus `json:"sources"` // the slices, this server's first
 
 	since *time.Time
+}
+
+// SourceStatus is how a check is as one source sees it.
+type SourceStatus struct {
+	SourceID  string         `json:"sourceId"`  // "" is this server, as in the history
+	Status    plugins.Status `json:"status"`    // "unknown" before the first run, and while the source does not report
+	LastRunAt *time.Time     `json:"lastRunAt"` // nil before the first run
+	LatencyMs *int32         `json:"latencyMs"` // nil if none was measured, and while the status is unknown
+	Message   string         `json:"message"`
+
+	since *time.Time // nil while the status is unknown
 }
 
 func (h *Healthcheck) systemStatus(r *http.Request, _ plugins.None) (SystemStatus, error) {
@@ -52,36 +73,106 @@ func (h *Healthcheck) systemStatus(r *http.Request, _ plugins.None) (SystemStatu
 	if err != nil {
 		return SystemStatus{}, err
 	}
-	checks, err := plugins.Rows(r.Context(), h.host.DB, scanCheckStatus, statusSQL, system)
+	return readStatus(r.Context(), h.host.DB, system)
+}
+
+// readStatus says how a system is.
+func readStatus(ctx context.Context, db plugins.Queryer, system string) (SystemStatus, error) {
+	slices, err := plugins.Rows(ctx, db, scanSlice, statusSQL, system)
 	if err != nil {
 		return SystemStatus{}, fmt.Errorf("read status: %w", err)
 	}
-	return summarize(system, checks), nil
+	return summarize(system, gatherSlices(slices)), nil
+}
+
+// slice is a check as one source sees it, or a check that no source makes.
+type slice struct {
+	configurationID, name string
+	none                  bool // no source makes the check
+	SourceStatus
+}
+
+func scanSlice(row plugins.Row) (slice, error) {
+	var s slice
+	var source, status *string
+	var offline, silent bool
+	err := row.Scan(&s.configurationID, &s.name, &source, &status, &s.since, &s.LastRunAt, &s.LatencyMs, &s.Message,
+		&offline, &silent)
+	if source == nil {
+		s.none = true
+		return s, err
+	}
+	s.SourceID = *source
+	switch {
+	case status == nil:
+		s.Status = unknown
+	case offline || silent:
+		s.Status, s.since, s.LatencyMs = unknown, nil, nil
+	default:
+		s.Status = plugins.Status(*status)
+	}
+	switch {
+	case offline:
+		s.Message = isOffline
+	case silent:
+		s.Message = isSilent
+	}
+	return s, err
+}
+
+// gatherSlices makes checks of their slices, which come one check after the other.
+func gatherSlices(all []slice) []CheckStatus {
+	checks := []CheckStatus{}
+	for _, s := range all {
+		last := len(checks) - 1
+		if last < 0 || checks[last].ConfigurationID != s.configurationID {
+			checks = append(checks, CheckStatus{ConfigurationID: s.configurationID, Name: s.name, Status: unknown, Sources: []SourceStatus{}})
+			last++
+		}
+		if !s.none {
+			checks[last].add(s.SourceStatus)
+		}
+	}
+	return checks
+}
+
+// add counts in a slice.
+func (c *CheckStatus) add(s SourceStatus) {
+	worse := badness(s.Status) - badness(c.Status)
+	newer := s.LastRunAt != nil && (c.LastRunAt == nil || s.LastRunAt.After(*c.LastRunAt))
+	if len(c.Sources) == 0 || worse > 0 || worse == 0 && newer {
+		c.LastRunAt, c.LatencyMs, c.Message = s.LastRunAt, s.LatencyMs, s.Message
+	}
+	if len(c.Sources) == 0 || worse > 0 || worse == 0 && begins(s.Status, s.since, c.since) {
+		c.since = s.since
+	}
+	if len(c.Sources) == 0 || worse > 0 {
+		c.Status = s.Status
+	}
+	c.Sources = append(c.Sources, s)
+}
+
+// begins reports whether of two things that are as bad as each other the time of the first is since when both together
+// are so: if they are healthy the later one, otherwise the earlier one.
+func begins(status plugins.Status, since, other *time.Time) bool {
+	switch {
+	case since == nil:
+		return false
+	case other == nil:
+		return true
+	case status == plugins.Healthy:
+		return since.After(*other)
+	}
+	return since.Before(*other)
 }
 
 // summarize makes the status of a system from those of its checks.
 func summarize(system string, checks []CheckStatus) SystemStatus {
 	s := SystemStatus{SystemID: system, Status: unknown, Checks: checks}
-	if len(checks) == 0 {
-		s.Checks = []CheckStatus{}
-		return s
-	}
-	s.Status = plugins.Healthy
-	for _, c := range checks {
-		if badness(c.Status) > badness(s.Status) {
-			s.Status = c.Status
-		}
-	}
-	side := -1 // the earliest
-	if s.Status == plugins.Healthy {
-		side = 1 // the latest
-	}
-	for _, c := range checks {
-		if c.Status != s.Status || c.since == nil {
-			continue
-		}
-		if s.Since == nil || c.since.Compare(*s.Since) == side {
-			s.Since = c.since
+	for i, c := range checks {
+		worse := badness(c.Status) - badness(s.Status)
+		if i == 0 || worse > 0 || worse == 0 && begins(c.Status, c.since, s.Since) {
+			s.Status, s.Since = c.Status, c.since
 		}
 	}
 	return s
@@ -97,10 +188,4 @@ func badness(s plugins.Status) int {
 		return 3
 	}
 	return 1 // unknown
-}
-
-func scanCheckStatus(row plugins.Row) (CheckStatus, error) {
-	var c CheckStatus
-	err := row.Scan(&c.ConfigurationID, &c.Name, &c.Status, &c.since, &c.LastRunAt, &c.LatencyMs, &c.Message)
-	return c, err
 }

@@ -1,2 +1,2 @@
--- Whether a configuration is assigned to a system.
-select exists (select from healthcheck.assignments where system_id = $1::text and configuration_id = $2::uuid)
+-- Whether this server makes a check. No row: it is not assigned.
+select local from healthcheck.assignments where system_id = $1::text and configuration_id = $2::uuid
