@@ -9,6 +9,7 @@ import (
 	"checkstack/plugins/healthcheck"
 	"checkstack/plugins/incident"
 	"checkstack/plugins/notification"
+	"checkstack/plugins/satellite"
 	"checkstack/plugins/signals"
 )
 
@@ -29,4 +30,9 @@ var Plugins = []plugins.Entry{
 			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
 		}},
 	{ID: "signals", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return signals.New(h) }},
+	{ID: "satellite", Requires: []string{"healthcheck", "signals"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return satellite.New(h, need("healthcheck").(*healthcheck.Healthcheck), need("signals").(*signals.Signals))
+		},
+		Commands: satellite.Commands},
 }

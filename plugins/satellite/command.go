@@ -1,0 +1,96 @@
+package satellite
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"checkstack/plugins"
+	"checkstack/plugins/satellite/agent"
+)
+
+// Commands brings "checkstack satellite", which is the other end of this plugin: it runs where the checks are to be made, and
+// needs no database.
+func Commands() []plugins.Command {
+	var (
+		cfg    agent.Config
+		server string
+		plain  bool
+		size   int
+	)
+	return []plugins.Command{{
+		Name:    "satellite",
+		Summary: "make checks for a server elsewhere",
+		Flags: func(f *plugins.Flags) {
+			f.Text(&server, "server", "", "`origin` of the server, such as https://status.example.org; required", nil)
+			f.Bool(&plain, "plain-http", false, "let -server be http: of another machine: whoever is on the way between the two can read the token and the "+
+				"secrets of checks, so do it only where the network itself is secret, as in a VPN; http: of this machine needs no leave")
+			f.Text(&cfg.Dir, "journal", ".checkstack-satellite", "`folder` for results that the server does not have yet; one satellite uses it at a time",
+				func(s string) error {
+					if s == "" {
+						return errors.New("expected a folder")
+					}
+					return nil
+				})
+			f.Number(&size, "journal-size", 256, 1, 1<<20, "most MiB of the journal, beyond which the oldest results are lost with a warning")
+			f.Number(&cfg.Checks, "checks", 64, 1, 1000, "most checks at once")
+			f.Text(&cfg.Listen, "listen", "", "`address` for /.checkstack/health and /.checkstack/ready of the satellite itself, host:port (default none)", address)
+			f.Secret(&cfg.Token, "CHECKSTACK_SATELLITE_TOKEN", "the token that the server showed when the satellite was registered or its token rotated, sat_…; required")
+			f.Check(func() (err error) {
+				if cfg.Server, err = origin(server, plain); err != nil {
+					return err
+				}
+				return token(cfg.Token)
+			})
+		},
+		Run: func(ctx context.Context, p plugins.Process) int {
+			cfg.Size, cfg.Version, cfg.Log = int64(size)<<20, p.Version, p.Log
+			if err := agent.Run(ctx, cfg); err != nil {
+				p.Log.Error("the satellite ends", "error", err)
+				return 1
+			}
+			return 0
+		},
+	}}
+}
+
+// origin checks what -server says, and returns it without a slash at its end.
+func origin(s string, plain bool) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return "", errors.New("expected -server with the origin of the server, such as https://status.example.org")
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host:
+		return "", errors.New("expected for -server an origin such as https://status.example.org, without a path")
+	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
+		return "", errors.New("expected https for -server, because the token and secrets of checks are sent; see -plain-http in -h")
+	}
+	return u.Scheme + "://" + u.Host, nil
+}
+
+// loopback reports whether a host is this machine, so that what is sent to it does not leave it.
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// token checks a token, and does not repeat it.
+func token(s string) error {
+	bad := strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+	if bad || len(s) < 20 || !strings.HasPrefix(s, tokenPrefix) {
+		return errors.New("expected in CHECKSTACK_SATELLITE_TOKEN the token of a satellite, which begins with " + tokenPrefix)
+	}
+	return nil
+}
+
+// address checks what -listen says.
+func address(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
+		return errors.New("expected host:port such as :3001 or 127.0.0.1:3001")
+	}
+	return nil
+}
