@@ -56,7 +56,7 @@ func main() {
 // run does what the arguments say and returns the exit code: 0 done, 1 failed, 2 not understood.
 func run(ctx context.Context, args []string, table []plugins.Entry, p plugins.Process) int {
 	p.Version = buildVersion().Version
-	c := &config{now: time.Now(), drain: 5 * time.Second}
+	c := &config{drain: 5 * time.Second}
 	if plugins.IsTerminal(p.Stdin) {
 		c.drain = 0
 	}
@@ -105,7 +105,8 @@ type config struct {
 	drain       time.Duration
 	stopTimeout time.Duration
 	demo        bool
-	now         time.Time
+	now         time.Time // zero: the time by the database's clock
+	ahead       bool
 	from, to    time.Time
 	format      string
 }
@@ -166,17 +167,24 @@ func (c *config) rollupFlags(f *plugins.Flags) {
 	c.existing = true
 	c.databaseFlags(f)
 	f.Time(&c.now, "now", "`time` to roll up for, RFC 3339 or a date (UTC), as in 2026-01-31T00:00:00Z (default now)")
+	f.Bool(&c.ahead, "ahead", false, "let -now be in the future, which deletes what would be too old by then")
+	f.Check(func() error {
+		if c.now.After(time.Now()) && !c.ahead {
+			return errors.New("expected a -now that is not in the future, because history would be deleted ahead of its time; -ahead allows it")
+		}
+		return nil
+	})
 }
 
 func (c *config) exportFlags(f *plugins.Flags) {
-	c.existing, c.to = true, c.now
+	c.existing, c.to = true, time.Now()
 	c.databaseFlags(f)
 	f.Time(&c.from, "from", "`time` that the hours and days begin at or after, RFC 3339 or a date (UTC) (default the beginning)")
 	f.Time(&c.to, "to", "`time` that they begin before, RFC 3339 or a date (UTC) (default now)")
 	f.Choice(&c.format, "format", string(series.CSV), "`format` of what is written: csv, or json, an object a line", string(series.CSV), string(series.JSON))
 	f.Check(func() error {
 		if !c.from.Before(c.to) {
-			return errors.New("expected a -from that is before -to")
+			return errors.New("expected a -from that is before -to, which is now if it is not given")
 		}
 		return nil
 	})

@@ -160,6 +160,14 @@ type RollupSummary struct {
 	Skipped           bool  `json:"-"` // another server is at it, and does the rest
 }
 
+// LogValue is the summary as it is logged.
+func (s RollupSummary) LogValue() slog.Value {
+	return slog.GroupValue(slog.Int("days", s.Days), slog.Int64("hourlyRowsMoved", s.HourlyRowsMoved),
+		slog.Int64("dailyRowsInserted", s.DailyRowsInserted), slog.Int64("dailyRowsMerged", s.DailyRowsMerged),
+		slog.Int64("dailyRowsExpired", s.DailyRowsExpired), slog.Int64("runsExpired", s.RunsExpired),
+		slog.Int64("durationMs", s.DurationMs), slog.Bool("skipped", s.Skipped))
+}
+
 // errNotOurTurn says that another server holds the lock of the roll-up.
 var errNotOurTurn = errors.New("another server rolls up")
 
@@ -418,7 +426,7 @@ func (h *history) run(ctx context.Context) {
 		s, err := h.Rollup(ctx, time.Time{})
 		switch {
 		case err == nil:
-			h.log.InfoContext(ctx, "rolled up", "summary", s, "skipped", s.Skipped)
+			h.log.InfoContext(ctx, "rolled up", "summary", s)
 		case ctx.Err() == nil:
 			h.log.ErrorContext(ctx, "the roll-up failed; it is tried again within the hour", "error", err)
 		}

@@ -292,7 +292,7 @@ func TestProgressIsLoggedEveryFiveSecondsAndIsALineOnATerminal(t *testing.T) {
 	r.told = r.told.Add(-5 * time.Second)
 	r.tell(t.Context())
 	r.tell(t.Context())
-	if text := said.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "HourlyRowsMoved:120") ||
+	if text := said.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "done.hourlyRowsMoved=120") ||
 		!strings.Contains(text, "daysLeft=7 hoursOfDayLeft=80") {
 		t.Errorf("said %s", text)
 	}
