@@ -14,8 +14,28 @@ import (
 // Commands() []Command, which is called once each time the program runs and does nothing but make them. A command runs
 // without a server, and without a [Host].
 //
-// The values of its flags are variables of the function that makes it, which Flags and Run share; the example shows it.
-// The name of a command is its own in the whole program: where two have the same, or one is not as it must be, the
+// The values of its flags are variables of the function that makes it, which Flags and Run share:
+//
+//	func Commands() []plugins.Command {
+//		var server string
+//		return []plugins.Command{{
+//			Name:    "ping",
+//			Summary: "ask a server whether it is there",
+//			Flags: func(f *plugins.Flags) {
+//				f.Text(&server, "server", "http://localhost:3000", "`address` of the server", nil)
+//			},
+//			Run: func(ctx context.Context, p plugins.Process) int {
+//				if err := ping(ctx, server); err != nil {
+//					p.Log.Error("no answer", "error", err)
+//					return 1
+//				}
+//				return 0
+//			},
+//		}}
+//	}
+//
+// The variable of a flag, CHECKSTACK_SERVER, is that of every command with a flag of this name. What is wrong with the values
+// together is said by [Flags.Check]. The name of a command is its own in the whole program: where two have the same, or one is not as it must be, the
 // program says so and ends, whatever command it was started with.
 type Command struct {
 	Name    string // 1 to 20 lower case letters; not one that is there already
@@ -24,8 +44,8 @@ type Command struct {
 	// Flags declares the flags of the command, beside -log-level and -log-format, which every command has. It may be nil.
 	Flags func(*Flags)
 
-	// Args is what the command takes after its flags, as -h writes it: "<file>…". It is empty if it takes nothing, and an
-	// argument is an error then.
+	// Args is what the command takes after its flags, as -h writes it: "<file>…". Flags come first: what follows the first
+	// argument is an argument. It is empty if the command takes nothing, and an argument is an error then.
 	Args string
 
 	// Run does the work and returns the exit code: 0 done, 1 failed, 2 not understood. ctx ends with SIGINT or SIGTERM.

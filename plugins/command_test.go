@@ -56,6 +56,8 @@ func ExampleCommand() {
 	// exit code 2
 	// Usage: checkstack ping [flags]
 	//
+	// ping: ask a server whether it is there.
+	//
 	// Commands:
 	//   ping       ask a server whether it is there (the default)
 	//

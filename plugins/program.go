@@ -18,6 +18,7 @@ import (
 //	checkstack -listen :80                  the first command, serve
 //	checkstack satellite -listen :80        the command of a plugin
 //	checkstack satellite -h                 its flags, and what other commands there are
+//	checkstack help                         the same of the first command
 
 // Commands returns the commands of a program: the core's, and those of the plugins of a table in its order. Where one is
 // malformed, or two have the same name, the error says whose they are.
@@ -56,6 +57,9 @@ func Commands(core []Command, table []Entry) ([]Command, error) {
 // one command. p.Log and p.Args are set here.
 func Execute(ctx context.Context, commands []Command, args []string, p Process) int {
 	c := commands[0]
+	if len(args) > 0 && args[0] == "help" {
+		args = []string{"-h"}
+	}
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		i := slices.IndexFunc(commands, func(c Command) bool { return c.Name == args[0] })
 		if i < 0 {
@@ -67,6 +71,12 @@ func Execute(ctx context.Context, commands []Command, args []string, p Process) 
 	var flags Flags
 	var log logging
 	log.declare(&flags)
+	flags.Check(func() error {
+		if rest := flags.Args(); c.Args == "" && len(rest) > 0 {
+			return fmt.Errorf("unexpected argument %q", rest[0])
+		}
+		return nil
+	})
 	if c.Flags != nil {
 		c.Flags(&flags)
 	}
@@ -75,12 +85,10 @@ func Execute(ctx context.Context, commands []Command, args []string, p Process) 
 		return 1
 	}
 	err := flags.Parse(args, p.Getenv)
-	if p.Args = flags.Args(); err == nil && c.Args == "" && len(p.Args) > 0 {
-		err = fmt.Errorf("unexpected argument %q", p.Args[0])
-	}
+	p.Args = flags.Args()
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(p.Stdout, "Usage: %s\n\n%s\n", strings.TrimSpace("checkstack "+c.Name+" [flags] "+c.Args), list(commands))
+		fmt.Fprintf(p.Stdout, "Usage: %s\n\n%s: %s.\n\n%s\n", strings.TrimSpace("checkstack "+c.Name+" [flags] "+c.Args), c.Name, c.Summary, list(commands))
 		flags.Usage(p.Stdout)
 		return 0
 	case err != nil:
