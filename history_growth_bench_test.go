@@ -10,12 +10,12 @@ import (
 	"checkstack/plugins"
 )
 
-var long = flag.Bool("long", false, "also measure what takes minutes")
+var long = flag.Bool("long", false, "also run and measure what takes minutes")
 
 // BenchmarkGrowth measures what the history costs when it has a year of 1 and of 10 million runs, and with -long of 100
-// million: checks that run every 5 minutes, of which the last 30 days are kept as hours. A roll-up moves the one day that is due, as it
-// does once a day, and another one finds nothing to do, as it does in the other hours of it. A series is the year of one
-// check in 200 points; availability is that of 10 systems.
+// million: checks that run every 5 minutes, of which the last 30 days are kept as hours. A roll-up moves the one day
+// that is due, as it does once a day, and another one finds nothing to do, as it does in the other hours of it. A
+// series is the year of one check in 200 points; availability is that of 10 systems.
 func BenchmarkGrowth(b *testing.B) {
 	const perHour = 12
 	text, err := os.ReadFile("sql/series/testdata/fill.sql")

@@ -100,7 +100,7 @@ func newHistory(db *sql.DB, log *slog.Logger) *history {
 	return &history{
 		Reader:   &series.Reader{DB: db},
 		Recorder: &record.Recorder{DB: db, RawDays: keep.RawDays, DailyDays: keep.DailyDays},
-		db:       db, log: log, keep: keep, part: 25_000, batch: 10_000, first: 2 * time.Minute, every: time.Hour,
+		db:       db, log: log, keep: keep, part: 12_000, batch: 10_000, first: 2 * time.Minute, every: time.Hour,
 	}
 }
 
@@ -172,7 +172,7 @@ func (s RollupSummary) LogValue() slog.Value {
 var errNotOurTurn = errors.New("another server rolls up")
 
 // Rollup moves the hours of whole UTC days that are older at now than the hourly retention into days, then deletes the
-// days older than the daily retention, then the raw runs an hour older than theirs, in transactions of about 25,000 hours
+// days older than the daily retention, then the raw runs an hour older than theirs, in transactions of about 12,000 hours
 // or 10,000 other rows. Raw runs that are kept the longest of all go by the UTC day, when all of it has expired. Only one
 // server does it at a time. It can be ended at any moment by ctx or by a kill: what was committed stays, and the next one
 // goes on from there. With an error the summary says what was done before it.
