@@ -29,9 +29,9 @@ type History interface {
 	// Runs lists raw runs, the newest first.
 	Runs(ctx context.Context, q RunsQuery) ([]Run, error)
 
-	// CountRuns says how many raw runs there are of a system, or of one check of it where configurationID, a UUID, is not
-	// empty. It counts no further than 100,000.
-	CountRuns(ctx context.Context, systemID, configurationID string) (int, error)
+	// CountRuns says how many raw runs there are in all for Runs to list: Before, BeforeID and Limit of q do not matter. It
+	// counts no further than 100,000.
+	CountRuns(ctx context.Context, q RunsQuery) (int, error)
 
 	// Series reads what happened to one check over time.
 	Series(ctx context.Context, q SeriesQuery) ([]Bucket, error)
@@ -81,6 +81,7 @@ type Refusal struct {
 type RunsQuery struct {
 	SystemID        string
 	ConfigurationID string    // empty: of every check of the system
+	SourceID        *string   // only those of one source: "" is this server; nil: of all
 	Before          time.Time // only runs executed before it; zero: from the newest
 	BeforeID        string    // with Before: also runs executed at Before whose ID is smaller
 	Limit           int       // 1 to 500
@@ -90,6 +91,7 @@ type RunsQuery struct {
 type SeriesQuery struct {
 	ConfigurationID string
 	SystemID        string
+	SourceID        *string   // only what one source saw: "" is this server; nil: all sources together
 	From, To        time.Time // the range, From before To; widened to whole hours, UTC
 	Points          int       // the greatest number of buckets, 1 to 2,000; 0 means 200
 }

@@ -106,7 +106,7 @@ func TestEverybodyAtOnceWaitsAndNobodyDeadlocks(t *testing.T) {
 			_, err := h.updateConfiguration(checkRequest(t, system, id), input())
 			return err
 		case 2:
-			_, err := h.writeRetention(checkRequest(t, system, id), plugins.DefaultRetention())
+			_, err := h.writeRetention(checkRequest(t, system, id), keepFor(plugins.DefaultRetention()))
 			return err
 		}
 		return inTx(func(ctx context.Context, tx *sql.Tx) error {

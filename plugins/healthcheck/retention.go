@@ -18,6 +18,31 @@ import (
 //go:embed sql/own_retention.sql
 var ownRetentionSQL string
 
+// RetentionInput is what an editor says of a retention: all of it, so that nothing is changed by being left out.
+type RetentionInput struct {
+	RawDays    *int `json:"rawDays"`
+	HourlyDays *int `json:"hourlyDays"`
+	DailyDays  *int `json:"dailyDays"`
+}
+
+// Validate asks for all fields, and for numbers that are a retention.
+func (in *RetentionInput) Validate() error {
+	for _, field := range []struct {
+		name string
+		days *int
+	}{{"rawDays", in.RawDays}, {"hourlyDays", in.HourlyDays}, {"dailyDays", in.DailyDays}} {
+		if field.days == nil {
+			return plugins.Invalid(field.name, "expected rawDays, hourlyDays and dailyDays, but %s is missing", field.name)
+		}
+	}
+	r := in.retention()
+	return r.Validate()
+}
+
+func (in *RetentionInput) retention() plugins.Retention {
+	return plugins.Retention{RawDays: *in.RawDays, HourlyDays: *in.HourlyDays, DailyDays: *in.DailyDays}
+}
+
 // maxSystems is how many systems may be asked for their availability at once.
 const maxSystems = 500
 
@@ -37,8 +62,9 @@ func (h *Healthcheck) readRetention(r *http.Request, _ plugins.None) (plugins.Re
 	return retention, nil
 }
 
-func (h *Healthcheck) writeRetention(r *http.Request, in plugins.Retention) (plugins.Retention, error) {
-	return in, h.setRetention(r, &in)
+func (h *Healthcheck) writeRetention(r *http.Request, in RetentionInput) (plugins.Retention, error) {
+	retention := in.retention()
+	return retention, h.setRetention(r, &retention)
 }
 
 func (h *Healthcheck) resetRetention(r *http.Request, _ plugins.None) (plugins.None, error) {

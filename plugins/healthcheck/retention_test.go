@@ -14,6 +14,11 @@ import (
 	"checkstack/plugins"
 )
 
+// keepFor is a retention as it is asked for.
+func keepFor(r plugins.Retention) RetentionInput {
+	return RetentionInput{RawDays: &r.RawDays, HourlyDays: &r.HourlyDays, DailyDays: &r.DailyDays}
+}
+
 func TestARetentionEndsWithItsAssignment(t *testing.T) {
 	db := database(t)
 	h := plugin(t, db)
@@ -21,7 +26,7 @@ func TestARetentionEndsWithItsAssignment(t *testing.T) {
 	var first, second string
 	set := func(system, configuration string) {
 		t.Helper()
-		if _, err := h.writeRetention(checkRequest(t, system, configuration), plugins.Retention{RawDays: 1, HourlyDays: 7, DailyDays: 30}); err != nil {
+		if _, err := h.writeRetention(checkRequest(t, system, configuration), keepFor(plugins.Retention{RawDays: 1, HourlyDays: 7, DailyDays: 30})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -85,7 +90,7 @@ func TestARetentionIsOnlyThatOfAnAssignedCheck(t *testing.T) {
 	id := configure(t, db, "test", time.Hour, time.Second, start)
 	r := checkRequest(t, plugins.NewID(), id)
 	_, read := h.readRetention(r, plugins.None{})
-	_, write := h.writeRetention(r, plugins.DefaultRetention())
+	_, write := h.writeRetention(r, keepFor(plugins.DefaultRetention()))
 	_, reset := h.resetRetention(r, plugins.None{})
 	for _, err := range []error{read, write, reset} {
 		if e, _ := errors.AsType[*plugins.Error](err); e == nil || e.Status != 404 || e.Message != "no such assignment" {
@@ -110,7 +115,7 @@ func TestARetentionThatCannotBeSetIsNotNoted(t *testing.T) {
 	h.host.History = strict{}
 	system := plugins.NewID()
 	id := configure(t, db, "test", time.Hour, time.Second, start, system)
-	if _, err := h.writeRetention(checkRequest(t, system, id), plugins.DefaultRetention()); err == nil || err.Error() != "set retention: not now" {
+	if _, err := h.writeRetention(checkRequest(t, system, id), keepFor(plugins.DefaultRetention())); err == nil || err.Error() != "set retention: not now" {
 		t.Errorf("got %v", err)
 	}
 	if value[bool](t, db, `select own_retention from healthcheck.assignments`) {

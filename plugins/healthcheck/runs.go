@@ -16,7 +16,11 @@ import (
 // listRuns answers with a page of runs, the newest first, and how many there are, counted as far as 100,000. The cursor of the
 // next page, which may be empty, is absent on the last.
 func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (list plugins.List[plugins.Run], err error) {
-	q, err := runsQuery(r.URL.Query())
+	query, err := historyQuery(r)
+	if err != nil {
+		return list, err
+	}
+	q, err := runsQuery(query)
 	if err != nil {
 		return list, err
 	}
@@ -30,13 +34,16 @@ func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (list plugins.Li
 		last := list.Items[q.Limit-1]
 		list.Next = cursor{last.ExecutedAt, last.ID}.String()
 	}
-	list.Total, err = h.host.History.CountRuns(r.Context(), q.SystemID, q.ConfigurationID)
+	list.Total, err = h.host.History.CountRuns(r.Context(), q)
 	return list, err
 }
 
-// runsQuery reads configurationId, limit and cursor.
+// runsQuery reads configurationId, sourceId, limit and cursor.
 func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
 	if q.ConfigurationID, err = configurationParam(query); err != nil {
+		return q, err
+	}
+	if q.SourceID, err = sourceParam(query); err != nil {
 		return q, err
 	}
 	if q.Limit, err = plugins.Number(query, "limit", 100, 1, 500); err != nil {
@@ -81,7 +88,11 @@ const (
 )
 
 func (h *Healthcheck) series(r *http.Request, _ plugins.None) (plugins.List[plugins.Bucket], error) {
-	q, err := seriesQuery(r.URL.Query(), time.Now())
+	query, err := historyQuery(r)
+	if err != nil {
+		return plugins.List[plugins.Bucket]{}, err
+	}
+	q, err := seriesQuery(query, time.Now())
 	if err != nil {
 		return plugins.List[plugins.Bucket]{}, err
 	}
@@ -92,7 +103,7 @@ func (h *Healthcheck) series(r *http.Request, _ plugins.None) (plugins.List[plug
 	return plugins.List[plugins.Bucket]{Items: buckets, Total: len(buckets)}, err
 }
 
-// seriesQuery reads configurationId, from, to and points; without a range it is the 24 hours before now. The history itself
+// seriesQuery reads configurationId, sourceId, from, to and points; without a range it is the 24 hours before now. The history itself
 // refuses a range that, widened to whole hours, ends after the year 9999.
 func seriesQuery(query url.Values, now time.Time) (q plugins.SeriesQuery, err error) {
 	if q.ConfigurationID, err = configurationParam(query); err != nil {
@@ -100,6 +111,9 @@ func seriesQuery(query url.Values, now time.Time) (q plugins.SeriesQuery, err er
 	}
 	if q.ConfigurationID == "" {
 		return q, plugins.Invalid("configurationId", "expected the ID of a configuration")
+	}
+	if q.SourceID, err = sourceParam(query); err != nil {
+		return q, err
 	}
 	if q.Points, err = plugins.Number(query, "points", defaultPoints, 1, maxPoints); err != nil {
 		return q, err
@@ -145,4 +159,35 @@ func configurationParam(query url.Values) (string, error) {
 		return "", plugins.Invalid("configurationId", "expected the ID of a configuration")
 	}
 	return id, nil
+}
+
+// historyQuery reads the parameters of a request. What cannot be decoded is left out, as everywhere, apart from the
+// source: without it the answer would be of all.
+func historyQuery(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil && !query.Has("sourceId") && strings.Contains(r.URL.RawQuery, "sourceId=") {
+		return nil, badSource()
+	}
+	return query, nil
+}
+
+// sourceParam reads an optional sourceId: "local", or the ID of a satellite as assignments have it, also of one that is
+// gone, because its runs are not. An empty one is refused, because nobody can tell whether it means this server or all.
+func sourceParam(query url.Values) (*string, error) {
+	if !query.Has("sourceId") {
+		return nil, nil
+	}
+	given := query["sourceId"]
+	id, err := plugins.Name("sourceId", given[0])
+	switch {
+	case err != nil || id != given[0] || len(given) > 1:
+		return nil, badSource()
+	case id == local:
+		return new(""), nil // as the history calls it
+	}
+	return &id, nil
+}
+
+func badSource() error {
+	return plugins.Invalid("sourceId", "expected %q or the ID of a satellite, once", local)
 }

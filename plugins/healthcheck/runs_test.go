@@ -2,7 +2,9 @@ package healthcheck
 
 import (
 	"errors"
+	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ const someID = "0198c0de-0000-4000-8000-00000000000a"
 func TestEveryBadParameterOfTheHistoryIsRefusedByName(t *testing.T) {
 	runs := func(q url.Values) error { _, err := runsQuery(q); return err }
 	series := func(q url.Values) error { _, err := seriesQuery(q, start); return err }
+	const source = `expected "local" or the ID of a satellite, once`
 	const when = "expected a time such as 2026-01-31T12:00:00Z, in the years 2000 to 9999"
 	for _, test := range []struct {
 		parse                 func(url.Values) error
@@ -24,7 +27,15 @@ func TestEveryBadParameterOfTheHistoryIsRefusedByName(t *testing.T) {
 		{runs, "limit=501", "limit", "expected a whole number from 1 to 500"},
 		{runs, "cursor=x", "cursor", "expected the next of a page of runs"},
 		{runs, "cursor=MjAyNi0wMS0wMVQwMDowMDowMFogeA", "cursor", "expected the next of a page of runs"}, // 2026-01-01T00:00:00Z x
+		{runs, "sourceId=", "sourceId", source},
+		{runs, "sourceId=%20", "sourceId", source},
+		{runs, "sourceId=local%20", "sourceId", source},
+		{runs, "sourceId=a%00b", "sourceId", source},
+		{runs, "sourceId=%ff", "sourceId", source},
+		{runs, "sourceId=" + strings.Repeat("a", 201), "sourceId", source},
+		{runs, "sourceId=local&sourceId=local", "sourceId", source},
 		{series, "", "configurationId", "expected the ID of a configuration"},
+		{series, "configurationId=" + someID + "&sourceId=", "sourceId", source},
 		{series, "configurationId=x", "configurationId", "expected the ID of a configuration"},
 		{series, "configurationId=" + someID + "&points=0", "points", "expected a whole number from 1 to 2000"},
 		{series, "configurationId=" + someID + "&points=2001", "points", "expected a whole number from 1 to 2000"},
@@ -64,6 +75,47 @@ func TestASeriesIsOfTheLastDayUnlessARangeIsGiven(t *testing.T) {
 		want := plugins.SeriesQuery{ConfigurationID: someID, From: utc(test.from), To: utc(test.to), Points: 200}
 		if err != nil || got != want {
 			t.Errorf("%s: got %+v, %v; want %+v", test.query, got, err, want)
+		}
+	}
+}
+
+func TestASourceIsNamedAsAssignmentsNameIt(t *testing.T) {
+	longest := strings.Repeat("ä", 200)
+	for _, test := range []struct {
+		query string
+		want  *string
+	}{
+		{"", nil},
+		{"sourceid=x", nil}, // there is no such parameter
+		{"sourceId=local", new("")},
+		{"sourceId=Local", new("Local")},
+		{"sourceId=" + someID, new(someID)},
+		{"sourceId=" + url.QueryEscape(longest), &longest},
+	} {
+		q, err := url.ParseQuery("configurationId=" + someID + "&" + test.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs, first := runsQuery(q)
+		series, second := seriesQuery(q, start)
+		for _, got := range []*string{runs.SourceID, series.SourceID} {
+			if first != nil || second != nil || (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
+				t.Errorf("%s: got %v, %v, %v", test.query, got, first, second)
+			}
+		}
+	}
+}
+
+func TestASourceThatCannotBeDecodedIsNotTakenForAll(t *testing.T) {
+	for query, refused := range map[string]bool{
+		"sourceId=%zz": true, "sourceId=a;b": true, "limit=1&sourceId=%": true,
+		"x=%zz": false, "x=%zz&sourceId=local": false, "sourceId=local": false, "": false,
+	} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.URL.RawQuery = query
+		_, err := historyQuery(r)
+		if e, _ := errors.AsType[*plugins.Error](err); refused != (e != nil && e.Status == 400 && e.Field == "sourceId") {
+			t.Errorf("%s: got %v", query, err)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package healthcheck_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
@@ -13,6 +14,7 @@ import (
 func TestSourcesRetentionAndAvailabilityAPI(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	t.Run("a check is made where its assignment says", func(t *testing.T) { fromElsewhere(t, s) })
+	t.Run("what one source saw can be read by itself", func(t *testing.T) { ofOneSource(t, s) })
 	t.Run("the history of a check is kept for as long as is said", func(t *testing.T) { retained(t, s) })
 	t.Run("the availability of many systems is one answer", func(t *testing.T) { available(t, s) })
 	t.Run("who may do what", func(t *testing.T) { accessToHistory(t, s) })
@@ -37,7 +39,7 @@ func fromElsewhere(t *testing.T, s *servertest.Server) {
 	}
 	s.Do(t, "GET", base+"/systems/"+sys+"/status", "", nil).Is(t, 200, `{"systemId":"`+sys+`","status":"unknown","since":null,"checks":[`+
 		`{"configurationId":"`+c.ID+`","name":"Elsewhere","status":"unknown","lastRunAt":null,"latencyMs":null,"message":"",`+
-		`"sources":[{"sourceId":"`+satellite+`","status":"unknown","lastRunAt":null,"latencyMs":null,"message":""}]}]}`)
+		`"sources":[{"sourceId":"`+satellite+`","name":"East","status":"unknown","lastRunAt":null,"latencyMs":null,"message":""}]}]}`)
 	s.Do(t, "POST", base+"/configurations/"+c.ID+"/run?systemId="+sys, editor, nil).Is(t, 409, `{"error":"Not checked from here",`+
 		`"message":"only satellites make this check for that system; without systemId it is run here, and not kept"}`)
 	if n := st.hits.Load(); n != 0 {
@@ -57,21 +59,71 @@ func fromElsewhere(t *testing.T, s *servertest.Server) {
 	}
 }
 
+func ofOneSource(t *testing.T, s *servertest.Server) {
+	viewer, editor := s.Token(t, "viewer"), s.Token(t, "editor")
+	sys, c := system(t, s, "Of one source"), configure(t, s, "Of one source", newSite(t).URL, 2592000)
+	assign(t, s, sys, c.ID, false)
+	for range 3 {
+		s.Do(t, "POST", base+"/configurations/"+c.ID+"/run?systemId="+sys, editor, nil).Has(t, 200)
+	}
+	const gone = "a satellite & more" // nobody knows it any more, and two runs of the three were its
+	for _, statement := range []string{
+		`update checkstack.health_check_runs set source_id = '` + gone + `' where run_id in (
+			select run_id from checkstack.health_check_runs where system_id = $1 order by executed_at limit 2)`,
+		`delete from checkstack.health_check_aggregates where system_id = $1`,
+		`insert into checkstack.health_check_aggregates (system_id, configuration_id, bucket_size, bucket_start, source_id,
+				run_count, healthy_count, degraded_count, unhealthy_count, latency_count, latency_sum_ms)
+			select system_id, configuration_id, 'hourly', date_trunc('hour', executed_at, 'UTC'), source_id, count(*), count(*), 0, 0, 0, 0
+			from checkstack.health_check_runs where system_id = $1 group by 1, 2, 4, 5`,
+	} {
+		if _, err := s.DB.ExecContext(t.Context(), statement, sys); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, want := range map[string]int{"": 3, "&sourceId=local": 1, "&sourceId=" + url.QueryEscape(gone): 2, "&sourceId=" + plugins.NewID(): 0} {
+		path := func(list string) string {
+			return base + "/systems/" + sys + "/" + list + "?configurationId=" + c.ID + query
+		}
+		runs := servertest.Decode[plugins.List[plugins.Run]](t, s.Do(t, "GET", path("runs"), viewer, nil), 200)
+		if len(runs.Items) != want || runs.Total != want {
+			t.Errorf("%s: %d of %d runs, want %d", query, len(runs.Items), runs.Total, want)
+		}
+		series := servertest.Decode[plugins.List[plugins.Bucket]](t, s.Do(t, "GET", path("series"), "", nil), 200)
+		var total int64
+		for _, b := range series.Items {
+			total += b.Runs
+		}
+		if total != int64(want) || series.Total < 24 {
+			t.Errorf("%s: a series of %d runs in %d buckets, want %d runs", query, total, series.Total, want)
+		}
+	}
+	for _, bad := range []string{"", "%zz", "a;b", "%00", "local&sourceId=local", strings.Repeat("a", 201)} {
+		for _, list := range []string{"runs", "series"} {
+			s.Do(t, "GET", base+"/systems/"+sys+"/"+list+"?configurationId="+c.ID+"&sourceId="+bad, viewer, nil).
+				IsInvalid(t, "sourceId", `expected "local" or the ID of a satellite, once`)
+		}
+	}
+}
+
 func retained(t *testing.T, s *servertest.Server) {
 	editor := s.Token(t, "editor")
 	sys, c := system(t, s, "Retained"), configure(t, s, "Retained", "http://127.0.0.1:1", 2592000)
 	path := base + "/systems/" + sys + "/checks/" + c.ID
 	const defaults, own = `{"rawDays":7,"hourlyDays":30,"dailyDays":365}`, `{"rawDays":30,"hourlyDays":90,"dailyDays":3650}`
 	const notAssigned = `{"error":"Not Found","message":"no such assignment"}`
-	for _, method := range []string{"GET", "PUT", "DELETE"} {
-		s.Do(t, method, path+"/retention", editor, own).Is(t, 404, notAssigned)
-	}
+	s.Do(t, "GET", path+"/retention", editor, nil).Is(t, 404, notAssigned)
+	s.Do(t, "PUT", path+"/retention", editor, own).Is(t, 404, notAssigned)
+	s.Do(t, "DELETE", path+"/retention", editor, nil).Is(t, 404, notAssigned)
 	assign(t, s, sys, c.ID, false)
 	s.Do(t, "GET", path+"/retention", editor, nil).Is(t, 200, defaults)
 	s.Do(t, "DELETE", path+"/retention", editor, nil).Has(t, 204)
 	s.Do(t, "PUT", path+"/retention", editor, own).Is(t, 200, own)
 	for body, want := range map[string][2]string{
-		`{}`: {"rawDays", "expected a whole number of days from 1 to 30, not 0"},
+		`{}`:                                             {"rawDays", "expected rawDays, hourlyDays and dailyDays, but rawDays is missing"},
+		`{"rawDays":7,"dailyDays":365}`:                  {"hourlyDays", "expected rawDays, hourlyDays and dailyDays, but hourlyDays is missing"},
+		`{"rawDays":7,"hourlyDays":30}`:                  {"dailyDays", "expected rawDays, hourlyDays and dailyDays, but dailyDays is missing"},
+		`{"rawDays":null,"hourlyDays":30}`:               {"rawDays", "expected rawDays, hourlyDays and dailyDays, but rawDays is missing"},
+		`{"rawDays":0,"hourlyDays":30,"dailyDays":365}`:  {"rawDays", "expected a whole number of days from 1 to 30, not 0"},
 		`{"rawDays":31,"hourlyDays":90,"dailyDays":365}`: {"rawDays", "expected a whole number of days from 1 to 30, not 31"},
 		`{"rawDays":7,"hourlyDays":6,"dailyDays":365}`:   {"hourlyDays", "expected a whole number of days from 7 to 90, not 6"},
 		`{"rawDays":7,"hourlyDays":30,"dailyDays":29}`:   {"dailyDays", "expected a whole number of days from 30 to 3650, not 29"},

@@ -60,6 +60,7 @@ type CheckStatus struct {
 // SourceStatus is how a check is as one source sees it.
 type SourceStatus struct {
 	SourceID  string         `json:"sourceId"`  // "" is this server, as in the history
+	Name      string         `json:"name"`      // of the satellite; "local" is this server
 	Status    plugins.Status `json:"status"`    // "unknown" before the first run, and while the source does not report
 	LastRunAt *time.Time     `json:"lastRunAt"` // nil before the first run
 	LatencyMs *int32         `json:"latencyMs"` // nil if none was measured, and while the status is unknown
@@ -87,8 +88,8 @@ func readStatus(ctx context.Context, db plugins.Queryer, system string) (SystemS
 
 // slice is a check as one source sees it, or a check that no source makes.
 type slice struct {
-	configurationID, name string
-	none                  bool // no source makes the check
+	configurationID, check string // the ID and the name of the check
+	none                   bool   // no source makes it
 	SourceStatus
 }
 
@@ -96,7 +97,7 @@ func scanSlice(row plugins.Row) (slice, error) {
 	var s slice
 	var source, status *string
 	var offline, silent bool
-	err := row.Scan(&s.configurationID, &s.name, &source, &status, &s.since, &s.LastRunAt, &s.LatencyMs, &s.Message,
+	err := row.Scan(&s.configurationID, &s.check, &source, &s.Name, &status, &s.since, &s.LastRunAt, &s.LatencyMs, &s.Message,
 		&offline, &silent)
 	if source == nil {
 		s.none = true
@@ -126,7 +127,7 @@ func gatherSlices(all []slice) []CheckStatus {
 	for _, s := range all {
 		last := len(checks) - 1
 		if last < 0 || checks[last].ConfigurationID != s.configurationID {
-			checks = append(checks, CheckStatus{ConfigurationID: s.configurationID, Name: s.name, Status: unknown, Sources: []SourceStatus{}})
+			checks = append(checks, CheckStatus{ConfigurationID: s.configurationID, Name: s.check, Status: unknown, Sources: []SourceStatus{}})
 			last++
 		}
 		if !s.none {

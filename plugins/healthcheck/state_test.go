@@ -44,13 +44,13 @@ func TestASystemIsAsBadAsTheWorstOfItsChecks(t *testing.T) {
 func TestACheckIsAsBadAsTheWorstOfItsSlices(t *testing.T) {
 	at := func(minute int) *time.Time { return new(start.Add(time.Duration(minute) * time.Minute)) }
 	seen := func(source string, status plugins.Status, since, last int) slice {
-		s := slice{configurationID: "c", name: "n", SourceStatus: SourceStatus{SourceID: source, Status: status, LastRunAt: at(last), LatencyMs: new(int32(last)), Message: source, since: at(since)}}
+		s := slice{configurationID: "c", check: "n", SourceStatus: SourceStatus{SourceID: source, Status: status, LastRunAt: at(last), LatencyMs: new(int32(last)), Message: source, since: at(since)}}
 		if status == unknown {
 			s.LatencyMs, s.since = nil, nil
 		}
 		return s
 	}
-	fresh := slice{configurationID: "c", name: "n", SourceStatus: SourceStatus{SourceID: "fresh", Status: unknown}}
+	fresh := slice{configurationID: "c", check: "n", SourceStatus: SourceStatus{SourceID: "fresh", Status: unknown}}
 	for _, test := range []struct {
 		name    string
 		slices  []slice
@@ -59,7 +59,7 @@ func TestACheckIsAsBadAsTheWorstOfItsSlices(t *testing.T) {
 		since   *time.Time // of the check
 		last    *time.Time
 	}{
-		{"no source", []slice{{configurationID: "c", name: "n", none: true}}, unknown, "", nil, nil},
+		{"no source", []slice{{configurationID: "c", check: "n", none: true}}, unknown, "", nil, nil},
 		{"one", []slice{seen("a", plugins.Degraded, 1, 2)}, plugins.Degraded, "a", at(1), at(2)},
 		{"one that has not run", []slice{fresh}, unknown, "", nil, nil},
 		{"all are well", []slice{seen("a", plugins.Healthy, 1, 7), seen("b", plugins.Healthy, 3, 8), seen("c", plugins.Healthy, 2, 6)},
@@ -70,7 +70,7 @@ func TestACheckIsAsBadAsTheWorstOfItsSlices(t *testing.T) {
 		{"two see a failure, the first since 2", []slice{seen("a", plugins.Unhealthy, 5, 9), seen("b", plugins.Unhealthy, 2, 8), seen("c", plugins.Healthy, 1, 10)},
 			plugins.Unhealthy, "a", at(2), at(9)},
 	} {
-		all := gatherSlices(append(test.slices, slice{configurationID: "d", name: "another", none: true}))
+		all := gatherSlices(append(test.slices, slice{configurationID: "d", check: "another", none: true}))
 		if len(all) != 2 || all[1].ConfigurationID != "d" {
 			t.Fatalf("%s: got %+v", test.name, all)
 		}
@@ -149,7 +149,10 @@ func TestASliceIsUnknownWhileNobodyKnowsHowItIs(t *testing.T) {
 func TestTheStatusOfASystemHasItsForm(t *testing.T) {
 	checks := []CheckStatus{
 		{ConfigurationID: "c", Name: "n", Status: plugins.Healthy, LastRunAt: &start, LatencyMs: new(int32(7)), Message: "m", since: &start,
-			Sources: []SourceStatus{{Status: plugins.Healthy, LastRunAt: &start, LatencyMs: new(int32(7)), Message: "m"}}},
+			Sources: []SourceStatus{
+				{Name: "local", Status: plugins.Healthy, LastRunAt: &start, LatencyMs: new(int32(7)), Message: "m"},
+				{SourceID: "b", Name: "Berlin", Status: unknown},
+			}},
 		{ConfigurationID: "d", Name: "o", Status: unknown, Sources: []SourceStatus{}},
 	}
 	for _, test := range []struct {
@@ -159,7 +162,8 @@ func TestTheStatusOfASystemHasItsForm(t *testing.T) {
 		{[]CheckStatus{}, `{"systemId":"s","status":"unknown","since":null,"checks":[]}`},
 		{checks[:1], `{"systemId":"s","status":"healthy","since":"2026-03-29T00:30:00Z","checks":[{"configurationId":"c","name":"n","status":"healthy",` +
 			`"lastRunAt":"2026-03-29T00:30:00Z","latencyMs":7,"message":"m",` +
-			`"sources":[{"sourceId":"","status":"healthy","lastRunAt":"2026-03-29T00:30:00Z","latencyMs":7,"message":"m"}]}]}`},
+			`"sources":[{"sourceId":"","name":"local","status":"healthy","lastRunAt":"2026-03-29T00:30:00Z","latencyMs":7,"message":"m"},` +
+			`{"sourceId":"b","name":"Berlin","status":"unknown","lastRunAt":null,"latencyMs":null,"message":""}]}]}`},
 		{checks[1:], `{"systemId":"s","status":"unknown","since":null,"checks":[{"configurationId":"d","name":"o","status":"unknown",` +
 			`"lastRunAt":null,"latencyMs":null,"message":"","sources":[]}]}`},
 	} {

@@ -22,9 +22,9 @@ var (
 // windows are the names of the windows of availability, the shortest first.
 var windows = [...]string{"24h", "7d", "30d", "90d", "365d"}
 
-// Availability implements [plugins.History]. All windows of all systems are as of one moment, by the database's clock. An hour counts
-// in the windows that it begins in, and so does a day that is kept only as a day. A system that was never checked, or
-// does not exist, has windows without runs.
+// Availability implements [plugins.History]. All windows of all systems are as of one moment, by the database's clock.
+// An hour counts in the windows that it begins in, and so does a day that is kept only as a day. A system that was
+// never checked, or does not exist, has windows without runs.
 func (r *Reader) Availability(ctx context.Context, systemIDs []string) ([]plugins.Availability, error) {
 	if len(systemIDs) > MaxSystems {
 		return nil, plugins.Invalid("systemId", "expected at most %d systems, not %d", MaxSystems, len(systemIDs))
@@ -42,7 +42,8 @@ func (r *Reader) Availability(ctx context.Context, systemIDs []string) ([]plugin
 		if err != nil {
 			return err
 		}
-		parts, err = plugins.Rows(ctx, tx, scanPart, availabilitySQL, pq.Array(systemIDs), from[0], from[1], from[2], from[3], from[4])
+		parts, err = plugins.Rows(ctx, tx, scanPart, availabilitySQL, pq.Array(systemIDs),
+			from[0], from[1], from[2], from[3], from[4])
 		return err
 	})
 	if err != nil {

@@ -7,12 +7,12 @@ import (
 	"checkstack/plugins"
 )
 
-// A series is cut into buckets where its rows allow it, and its rows, which come in the order of time, are added up bucket by
-// bucket: at any moment there is one distribution of latencies in memory, however many rows there are.
+// A series is cut into buckets where its rows allow it, and its rows, which come in the order of time, are added up
+// bucket by bucket: at any moment there is one distribution of latencies in memory, however many rows there are.
 //
-// A hard example: of 1 to 5 March, in 8 points. The first two days are kept as days, so each is a bucket of its own. The other
-// three, 72 hours, go into the 6 that are left: 12 hours each. A late hour of 1 March, in a row of its own, is
-// added to that day.
+// A hard example: of 1 to 5 March, in 8 points. The first two days are kept as days, so each is a bucket of its own.
+// The other three, 72 hours, go into the 6 that are left: 12 hours each. A late hour of 1 March, in a row of its own,
+// is added to that day.
 
 // hour is a number of hours since 1970-01-01T00:00:00Z. The years 1 to 9999 do not fit into a [time.Duration].
 type hour int64
@@ -32,11 +32,12 @@ func (h hour) time() time.Time { return time.Unix(int64(h)*3600, 0).UTC() }
 // day is the hour that h's UTC day begins with.
 func (h hour) day() hour { return h - ((h%24)+24)%24 }
 
-// shape says how a range is cut into buckets: of one day from lo to split, and from there to hi of width hours, where the last one
-// may be shorter.
+// shape says how a range is cut into buckets: of one day from lo to split, and from there to hi of width hours, where
+// the last one may be shorter.
 type shape struct{ lo, split, hi, width hour }
 
-// shapeOf cuts the range from lo to hi into at most so many buckets. Up to newest, if there is such a day, days are kept as days.
+// shapeOf cuts the range from lo to hi into at most so many buckets. Up to newest, if there is such a day, days are
+// kept as days.
 func shapeOf(lo, hi hour, newest sql.NullTime, points int) shape {
 	s := shape{lo, lo, hi, 0}
 	if newest.Valid {
@@ -65,7 +66,8 @@ func (s *shape) end(h hour) hour {
 	return min(h+s.width, s.hi)
 }
 
-// aggregate is one row of the history as [seriesSQL] reads it. What is said of its latencies counts only where there are any.
+// aggregate is one row of the history as [seriesSQL] reads it. What is said of its latencies counts only where there
+// are any.
 type aggregate struct {
 	newest                             sql.NullTime
 	start                              time.Time

@@ -26,18 +26,18 @@ var (
 // Format is how an export is written.
 type Format string
 
-// The formats of an export: comma-separated values (RFC 4180) below a line of names, or one JSON object a line. What is not
-// known is empty in the one and null in the other.
+// The formats of an export: comma-separated values (RFC 4180) below a line of names, or one JSON object a line. What is
+// not known is empty in the one and null in the other.
 const (
 	CSV  Format = "csv"
 	JSON Format = "json"
 )
 
-// Export writes the hours and the days of all checks that begin at or after from and before to, and returns how many. They are
-// as they are kept at one moment, in the order of system, configuration, size (days first) and time: a day may have a row of
-// its own and rows of late hours beside it, which add up. Rows are written as they are read, so neither here nor in the
-// database does memory grow with their number, and it may take any time until ctx ends. What was written before an error stays
-// written.
+// Export writes the hours and the days of all checks that begin at or after from and before to, and returns how many.
+// They are as they are kept at one moment, in the order of system, configuration, size (days first) and time: a day may
+// have a row of its own and rows of late hours beside it, which add up. Rows are written as they are read, so neither
+// here nor in the database does memory grow with their number, and it may take any time until ctx ends. What was
+// written before an error stays written.
 func Export(ctx context.Context, db *sql.DB, w io.Writer, from, to time.Time, format Format) (n int64, err error) {
 	switch {
 	case format != CSV && format != JSON:
@@ -134,8 +134,9 @@ func (f Format) writer(w io.Writer) (write func(*exported) error, flush func() e
 		return func(e *exported) error { return lines.Encode(e) }, buffer.Flush
 	}
 	records := csv.NewWriter(buffer)
-	_ = records.Write([]string{"bucketStart", "bucketSize", "systemId", "configurationId", "sourceId", "runs", "healthy", "degraded",
-		"unhealthy", "availability", "latencyCount", "latencySumMs", "averageMs", "minMs", "maxMs", "p95Ms"}) // the buffer remembers an error
+	_ = records.Write([]string{"bucketStart", "bucketSize", "systemId", "configurationId", "sourceId", // the buffer remembers an error
+		"runs", "healthy", "degraded", "unhealthy", "availability",
+		"latencyCount", "latencySumMs", "averageMs", "minMs", "maxMs", "p95Ms"})
 	return func(e *exported) error { return records.Write(e.record()) }, func() error {
 		records.Flush()
 		return errors.Join(records.Error(), buffer.Flush())

@@ -112,7 +112,8 @@ func TestExportHasEveryRunInTheRangeOnce(t *testing.T) {
 func (b *book) fill(rows int) {
 	b.exec(`insert into checkstack.health_check_aggregates (system_id, configuration_id, bucket_size, bucket_start, run_count,
 			healthy_count, degraded_count, unhealthy_count, latency_count, latency_sum_ms, min_latency_ms, max_latency_ms, p95_latency_ms)
-		select 'system-' || n % 20, md5((n % 100)::text)::uuid, 'hourly', $1::timestamptz + n / 100 * interval '1 hour', 60, 59, 0, 1, 60, 6000, 90, 400, 200
+		select 'system-' || n % 20, md5((n % 100)::text)::uuid, 'hourly', $1::timestamptz + n / 100 * interval '1 hour',
+			60, 59, 0, 1, 60, 6000, 90, 400, 200
 		from generate_series(0, $2::integer - 1) n`, past, rows)
 }
 

@@ -5,9 +5,9 @@ import (
 	"math"
 )
 
-// The distribution of latencies is kept as counts of buckets (SPEC D, scheme 1): the lower bounds are 0, 1, and then, with a the
-// lower bound and r = a + a/50 the bucket's value, 50·r/49 + 1, in whole numbers. So every latency is within 2 % of the value of
-// its bucket, and exact up to 48 ms. In the database, checkstack.hist_ms knows the same values.
+// The distribution of latencies is kept as counts of buckets (SPEC D, scheme 1): the lower bounds are 0, 1, and then,
+// with a the lower bound and r = a + a/50 the bucket's value, 50·r/49 + 1, in whole numbers. So every latency is within
+// 2 % of the value of its bucket, and exact up to 48 ms. In the database, checkstack.hist_ms knows the same values.
 
 // scheme is the number of the one scheme there is.
 const scheme = 1
@@ -40,8 +40,8 @@ func (h *histogram) add(places, counts numbers) bool {
 	return true
 }
 
-// p95 is the 95th percentile of total latencies by nearest rank: the value of the first bucket up to which there are at least 95 %
-// of them. It goes down from the top, where 5 % are.
+// p95 is the 95th percentile of total latencies by nearest rank: the value of the first bucket up to which there are at
+// least 95 % of them. It goes down from the top, where 5 % are.
 func (h *histogram) p95(total int64) int32 {
 	above := total / 20 // how many are above the rank
 	for i := len(h) - 1; i > 0; i-- {

@@ -80,7 +80,9 @@ func TestADistributionThatIsNotOfTheSchemeIsNotAdded(t *testing.T) {
 }
 
 func FuzzNumbers(f *testing.F) {
-	for _, s := range []string{"{}", "{1}", "{0,12,9223372036854775807}", "{NULL}", "{1,-2}", "{1,}", "{,}", "{{1},{2}}", "", "{", "1,2", "[0:1]={1,2}"} {
+	for _, s := range []string{
+		"{}", "{1}", "{0,12,9223372036854775807}", "{NULL}", "{1,-2}", "{1,}", "{,}", "{{1},{2}}", "", "{", "1,2", "[0:1]={1,2}",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

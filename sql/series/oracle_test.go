@@ -231,7 +231,8 @@ func (b *book) compare(q plugins.SeriesQuery) {
 			!bucket.Start.Equal(bucket.Start.Truncate(time.Hour)) || bucket.Start.Location() != time.UTC || bucket.End.Location() != time.UTC {
 			b.t.Errorf("%+v: bucket %d from %v to %v after %v", q, i, bucket.Start, bucket.End, got[max(0, i-1)].End)
 		}
-		want := plugins.Bucket{Start: bucket.Start, End: bucket.End, Runs: s.runs, Healthy: s.healthy, Degraded: s.degraded, Unhealthy: s.unhealthy}
+		want := plugins.Bucket{Start: bucket.Start, End: bucket.End,
+			Runs: s.runs, Healthy: s.healthy, Degraded: s.degraded, Unhealthy: s.unhealthy}
 		if s.runs > 0 {
 			want.Availability = new(float64(s.runs-s.unhealthy) / float64(s.runs))
 		}

@@ -8,8 +8,8 @@ import (
 	"checkstack/plugins"
 )
 
-// TestPercentilesAreWithinTwoPercentOfTheExactOnes compares the 95th percentile of single hours, of days that were rolled
-// up, with and without late hours beside them, and of arbitrary ranges with that of the latencies themselves.
+// TestPercentilesAreWithinTwoPercentOfTheExactOnes compares the 95th percentile of single hours, of days that were
+// rolled up, with and without late hours beside them, and of arbitrary ranges with that of the latencies themselves.
 func TestPercentilesAreWithinTwoPercentOfTheExactOnes(t *testing.T) {
 	const days = 24
 	lognormal := func(b *book, middle, spread float64) float64 { return middle * math.Exp(b.rand.NormFloat64()*spread) }

@@ -10,8 +10,9 @@ import (
 	"checkstack/plugins"
 )
 
-// Raw runs are in one partition for each UTC day. A list asks each check's index in each of them only for as many runs as it
-// needs, so that neither depends on how long the history is.
+// Raw runs are in one partition for each UTC day. A list asks each check's index in each of them only for as many runs
+// as it needs, so that neither depends on how long the history is. Only where a source is asked for, runs of others are
+// read over, at worst all of the checks that it made.
 
 var (
 	//go:embed runs.sql
@@ -27,6 +28,8 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 		return nil, plugins.Invalid("systemId", "expected a text of 1 to %d characters", MaxID)
 	case q.ConfigurationID != "" && !IsUUID(q.ConfigurationID):
 		return nil, plugins.Invalid("configurationId", "expected a UUID")
+	case !isSource(q.SourceID):
+		return nil, errSource()
 	case q.BeforeID != "" && (q.Before.IsZero() || !IsUUID(q.BeforeID)):
 		return nil, plugins.Invalid("beforeId", "expected a UUID, and a time in before")
 	case !IsTime(q.Before):
@@ -45,7 +48,7 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 			(*[]byte)(&run.Result), &run.ExecutedAt)
 		run.ExecutedAt = run.ExecutedAt.UTC()
 		return run, err
-	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit)
+	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit, q.SourceID)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -53,14 +56,16 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 }
 
 // CountRuns implements [plugins.History].
-func (r *Reader) CountRuns(ctx context.Context, systemID, configurationID string) (n int, err error) {
+func (r *Reader) CountRuns(ctx context.Context, q plugins.RunsQuery) (n int, err error) {
 	switch {
-	case systemID == "" || !IsKey(systemID):
+	case q.SystemID == "" || !IsKey(q.SystemID):
 		return 0, plugins.Invalid("systemId", "expected a text of 1 to %d characters", MaxID)
-	case configurationID != "" && !IsUUID(configurationID):
+	case q.ConfigurationID != "" && !IsUUID(q.ConfigurationID):
 		return 0, plugins.Invalid("configurationId", "expected a UUID")
+	case !isSource(q.SourceID):
+		return 0, errSource()
 	}
-	if err := r.DB.QueryRowContext(ctx, runsCountSQL, systemID, configurationID).Scan(&n); err != nil {
+	if err := r.DB.QueryRowContext(ctx, runsCountSQL, q.SystemID, q.ConfigurationID, q.SourceID).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count runs: %w", err)
 	}
 	return n, nil

@@ -37,7 +37,9 @@ func TestRunsAreListedNewestFirstPageByPage(t *testing.T) {
 		}
 		return strings.Compare(b.ID, a.ID)
 	})
-	for _, c := range []struct{ system, configuration string }{{"shop", ""}, {"shop", aCheck(0)}, {"shop", aCheck(1)}, {"many", ""}, {"many", aCheck(700)}} {
+	for _, c := range []struct{ system, configuration string }{
+		{"shop", ""}, {"shop", aCheck(0)}, {"shop", aCheck(1)}, {"many", ""}, {"many", aCheck(700)},
+	} {
 		want := []plugins.Run{}
 		for _, r := range runs {
 			if r.SystemID == c.system && (c.configuration == "" || r.ConfigurationID == c.configuration) {
@@ -64,7 +66,7 @@ func TestRunsAreListedNewestFirstPageByPage(t *testing.T) {
 		if err != nil || len(want) > 1 && (len(before) != 1 || !before[0].ExecutedAt.Before(middle)) {
 			t.Errorf("%v: before a time: %+v, %v", c, before, err)
 		}
-		if n, err := b.CountRuns(t.Context(), c.system, c.configuration); err != nil || n != len(want) {
+		if n, err := b.CountRuns(t.Context(), plugins.RunsQuery{SystemID: c.system, ConfigurationID: c.configuration}); err != nil || n != len(want) {
 			t.Errorf("%v: %d runs counted, want %d (%v)", c, n, len(want), err)
 		}
 	}
@@ -91,7 +93,7 @@ func TestRunsAreCountedAsFarAs100000(t *testing.T) {
 		{"shop", one, 99_999}, {"shop", other, 3}, {"shop", "", 100_000}, {"shop", plugins.NewID(), 0},
 		{"mail", one, 100_000}, {"mail", strings.ToUpper(one), 100_000}, {"bank", "", 5}, {"nobody", "", 0},
 	} {
-		if n, err := b.CountRuns(t.Context(), c.system, c.configuration); err != nil || n != c.want {
+		if n, err := b.CountRuns(t.Context(), plugins.RunsQuery{SystemID: c.system, ConfigurationID: c.configuration}); err != nil || n != c.want {
 			t.Errorf("%s %s: %d runs, want %d (%v)", c.system, c.configuration, n, c.want, err)
 		}
 	}

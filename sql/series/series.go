@@ -1,11 +1,11 @@
 // Package series reads the history: single runs, sums over time, and how available systems were.
 //
-// What is read adds up rows of two sizes. An hour that was rolled up is in its day, and in no other row; an hour that was not
-// is in a row of its own, also when it came late and its day is there already. So a bucket is the sum of all rows
-// that begin in it, whatever their size, and nothing is ever read twice or left out while hours become days.
+// What is read adds up rows of two sizes. An hour that was rolled up is in its day, and in no other row; an hour that
+// was not is in a row of its own, also when it came late and its day is there already. So a bucket is the sum of all
+// rows that begin in it, whatever their size, and nothing is ever read twice or left out while hours become days.
 //
-// What belongs together is read by one statement, because only one statement sees the history as it was at one moment: between two,
-// an hour may have moved into its day.
+// What belongs together is read by one statement, because only one statement sees the history as it was at one moment:
+// between two, an hour may have moved into its day.
 package series
 
 import (
@@ -39,7 +39,8 @@ type Reader struct{ DB *sql.DB }
 // is the sum of all that was executed from its start to its end. Below a day they are as long as the fewest whole hours
 // that keep to Points, except that a day that is kept only as a day is a bucket of its own; else all are as many whole
 // days long as it takes. The range is widened to whole hours, and where it begins or ends in a day that is kept only as
-// a day, to that day.
+// a day, to that day. The days kept so are those of all sources together, so that the series of one source has the same
+// buckets as that of another.
 //
 // The distributions of latencies are added up here and not in the database, which takes a third of the time.
 func (r *Reader) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.Bucket, error) {
@@ -49,6 +50,8 @@ func (r *Reader) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.B
 		return nil, plugins.Invalid("configurationId", "expected a UUID")
 	case q.SystemID == "" || !IsKey(q.SystemID):
 		return nil, plugins.Invalid("systemId", "expected a text of 1 to %d characters", MaxID)
+	case !isSource(q.SourceID):
+		return nil, errSource()
 	case !IsTime(q.From):
 		return nil, plugins.Invalid("from", "expected a time in the years 1 to 9999")
 	case !IsTime(q.To.Add(24 * time.Hour)): // the last bucket ends less than a day after it
@@ -60,7 +63,7 @@ func (r *Reader) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.B
 	}
 	lo, hi := hourOf(q.From), hourOf(q.To.Add(time.Hour-1))
 	rows, err := r.DB.QueryContext(ctx, seriesSQL, q.SystemID, q.ConfigurationID,
-		Timestamp(lo.time()), Timestamp(hi.time()), Timestamp(q.From.UTC().Truncate(24*time.Hour)))
+		Timestamp(lo.time()), Timestamp(hi.time()), Timestamp(q.From.UTC().Truncate(24*time.Hour)), q.SourceID)
 	if err != nil {
 		return nil, fmt.Errorf("read a series: %w", err)
 	}
@@ -71,16 +74,13 @@ func (r *Reader) Series(ctx context.Context, q plugins.SeriesQuery) ([]plugins.B
 		if err := a.scan(rows); err != nil {
 			return nil, fmt.Errorf("read a series: %w", err)
 		}
-		if s == nil { // each row tells the same newest day
+		if s == nil { // there is a row at least, and each tells the same newest day
 			s = newSums(shapeOf(lo, hi, a.newest, q.Points))
 		}
 		s.add(&a)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read a series: %w", err)
-	}
-	if s == nil {
-		s = newSums(shapeOf(lo, hi, sql.NullTime{}, q.Points))
 	}
 	return s.all(), nil
 }
@@ -91,6 +91,13 @@ func IsUUID(s string) bool { return plugins.IsID(strings.ToLower(s)) }
 // IsKey reports whether s can be the ID of a system or a source.
 func IsKey(s string) bool {
 	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= MaxID && !strings.ContainsRune(s, 0)
+}
+
+// isSource reports whether id is nil, for all sources, or can be the ID of one.
+func isSource(id *string) bool { return id == nil || IsKey(*id) }
+
+func errSource() error {
+	return plugins.Invalid("sourceId", "expected a text of at most %d characters", MaxID)
 }
 
 // IsTime reports whether the database and RFC 3339 can both hold t.

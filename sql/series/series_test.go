@@ -51,7 +51,8 @@ func TestWhatIsReadCountsEveryRunOnceWhileHoursBecomeDays(t *testing.T) {
 	}
 	read()
 	moved := int64(0)
-	for _, rolled := range []time.Time{start, start.Add(11 * day), start.Add(12 * day), start.Add(29 * day), today.Add(-9 * day)} { // hours are kept for a week at least
+	// Hours are kept for a week at least: a window of 7 days never begins within a day that is kept as one.
+	for _, rolled := range []time.Time{start, start.Add(11 * day), start.Add(12 * day), start.Add(29 * day), today.Add(-9 * day)} {
 		for d := start; !d.After(rolled); d = d.Add(day) {
 			moved += b.roll(d, "", "z")
 		}
@@ -69,8 +70,9 @@ func TestWhatIsReadCountsEveryRunOnceWhileHoursBecomeDays(t *testing.T) {
 	}
 }
 
-// TestEveryReadIsOfOneMoment reads while others move hours into days, at first only that, which no reader may notice, and
-// then record late runs too, of which a reader sees those that were stored before it began and perhaps some of the others.
+// TestEveryReadIsOfOneMoment reads while others move hours into days, at first only that, which no reader may notice,
+// and then record late runs too, of which a reader sees those that were stored before it began and perhaps some of the
+// others.
 func TestEveryReadIsOfOneMoment(t *testing.T) {
 	b := newBook(t)
 	start := time.Now().UTC().Truncate(day).Add(-300 * day)
@@ -201,7 +203,7 @@ func TestQueriesNameTheFieldThatIsWrong(t *testing.T) {
 	c, now := aCheck(1), time.Now()
 	runs := func(q plugins.RunsQuery) error { _, err := b.Runs(t.Context(), q); return err }
 	count := func(system, configuration string) error {
-		_, err := b.CountRuns(t.Context(), system, configuration)
+		_, err := b.CountRuns(t.Context(), plugins.RunsQuery{SystemID: system, ConfigurationID: configuration})
 		return err
 	}
 	series := func(q plugins.SeriesQuery) error { _, err := b.Series(t.Context(), q); return err }
@@ -319,7 +321,8 @@ func TestAVeryLongSeriesOfGreatNumbersDoesNotOverflow(t *testing.T) {
 			n::bigint << 40, n::bigint << 50, 1, 2147483647, 2147483647, array[0, 488], array[n, (n::bigint << 40) - n], 1
 		from generate_series(1, 3) n`, aCheck(1), past)
 	for _, from := range []time.Time{{}, past.AddDate(-1900, 0, 0), past} {
-		buckets, err := b.Series(t.Context(), plugins.SeriesQuery{ConfigurationID: aCheck(1), SystemID: "shop", From: from, To: past.Add(9 * day), Points: 1})
+		buckets, err := b.Series(t.Context(), plugins.SeriesQuery{
+			ConfigurationID: aCheck(1), SystemID: "shop", From: from, To: past.Add(9 * day), Points: 1})
 		if err != nil || len(buckets) != 1 || buckets[0].Runs != 6<<40 || *buckets[0].AverageMs != 1024 || *buckets[0].P95Ms != math.MaxInt32 {
 			t.Errorf("from %v: %+v, %v", from, buckets, err)
 		}
