@@ -3,6 +3,7 @@ package satellite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -35,9 +36,18 @@ func Commands() []plugins.Command {
 					}
 					return nil
 				})
-			f.Number(&size, "journal-size", 256, 1, 1<<20, "most MiB of the journal, beyond which the oldest results are lost with a warning")
+			size = 256
+			f.Func("journal-size", "most `MiB` of the journal, from 1 to 1048576, beyond which the oldest results are lost with a warning (default 256)", func(s string) error {
+				n, err := strconv.Atoi(s)
+				if err != nil || n < 1 || n > 1<<20 {
+					return errors.New("expected a whole number of MiB from 1 to 1048576")
+				}
+				size = n
+				return nil
+			})
 			f.Number(&cfg.Checks, "checks", 64, 1, 1000, "most checks at once")
-			f.Text(&cfg.Listen, "listen", "", "`address` for /.checkstack/health and /.checkstack/ready of the satellite itself, host:port (default none)", address)
+			f.Text(&cfg.Listen, "listen", "", "`address` for /.checkstack/health and /.checkstack/ready of the satellite itself, host:port; that the server is away "+
+				"shows there after a minute, that it refuses the token at once (default none)", address)
 			f.Secret(&cfg.Token, "CHECKSTACK_SATELLITE_TOKEN", "the token that the server showed when the satellite was registered or its token rotated, sat_…; required")
 			f.Check(func() (err error) {
 				if cfg.Server, err = origin(server, plain); err != nil {
@@ -63,10 +73,12 @@ func origin(s string, plain bool) (string, error) {
 	switch {
 	case s == "":
 		return "", errors.New("expected -server with the origin of the server, such as https://status.example.org")
+	case !strings.HasPrefix(s, "http://") && !strings.HasPrefix(s, "https://") && !strings.Contains(s, "://"):
+		return "", errors.New("expected for -server an origin that begins with https:// or http://, such as https://status.example.org")
 	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host:
 		return "", errors.New("expected for -server an origin such as https://status.example.org, without a path")
 	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
-		return "", errors.New("expected https for -server, because the token and secrets of checks are sent; see -plain-http in -h")
+		return "", errors.New("expected https for -server, because the token and secrets of checks are sent; -plain-http is for networks that are secret themselves")
 	}
 	return u.Scheme + "://" + u.Host, nil
 }
@@ -79,9 +91,17 @@ func loopback(host string) bool {
 
 // token checks a token, and does not repeat it.
 func token(s string) error {
-	bad := strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
-	if bad || len(s) < 20 || !strings.HasPrefix(s, tokenPrefix) {
+	rest, ok := strings.CutPrefix(s, tokenPrefix)
+	odd := strings.ContainsFunc(rest, func(r rune) bool {
+		return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+	switch {
+	case !ok:
 		return errors.New("expected in CHECKSTACK_SATELLITE_TOKEN the token of a satellite, which begins with " + tokenPrefix)
+	case odd:
+		return errors.New("expected in CHECKSTACK_SATELLITE_TOKEN a token of letters, digits, - and _ only; a space, a quote or a line break may have come with it")
+	case len(s) != tokenLength:
+		return fmt.Errorf("expected in CHECKSTACK_SATELLITE_TOKEN a token of %d characters, not of %d; a part of it may be missing", tokenLength, len(s))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package satellite_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,7 +37,8 @@ func TestTheCommandLineOfASatelliteIsUnderstoodOrRefused(t *testing.T) {
 	const (
 		noServer = "expected -server with the origin of the server, such as https://status.example.org"
 		origin   = "expected for -server an origin such as https://status.example.org, without a path"
-		plain    = "expected https for -server, because the token and secrets of checks are sent; see -plain-http in -h"
+		plain    = "expected https for -server, because the token and secrets of checks are sent; -plain-http is for networks that are secret themselves"
+		scheme   = "expected for -server an origin that begins with https:// or http://, such as https://status.example.org"
 		noToken  = "expected in CHECKSTACK_SATELLITE_TOKEN the token of a satellite, which begins with sat_"
 	)
 	for _, test := range []struct {
@@ -55,13 +57,14 @@ func TestTheCommandLineOfASatelliteIsUnderstoodOrRefused(t *testing.T) {
 		{"-server http://10.0.0.1", plain},
 		{"-server http://localhost.example.org", plain},
 		{"-server http://status.example.org -plain-http", ""},
-		{"-server status.example.org", origin},
+		{"-server status.example.org", scheme},
+		{"-server localhost:3999", scheme},
 		{"-server https://", origin},
 		{"-server https://status.example.org/api", origin},
 		{"-server https://user:password@status.example.org", origin},
 		{"-server https://status.example.org?x=1", origin},
 		{"-server ftp://status.example.org", origin},
-		{"-server https://x -journal-size 0", `invalid value "0" for flag -journal-size: expected a whole number from 1 to 1048576`},
+		{"-server https://x -journal-size 0", `invalid value "0" for flag -journal-size: expected a whole number of MiB from 1 to 1048576`},
 		{"-server https://x -checks 1001", `invalid value "1001" for flag -checks: expected a whole number from 1 to 1000`},
 		{"-server https://x -listen 3000", `invalid value "3000" for flag -listen: expected host:port such as :3001 or 127.0.0.1:3001`},
 		{"-server https://x -journal=", `invalid value "" for flag -journal: expected a folder`},
@@ -78,10 +81,17 @@ func TestTheCommandLineOfASatelliteIsUnderstoodOrRefused(t *testing.T) {
 	if _, _, err := command(t, map[string]string{"CHECKSTACK_SERVER": "https://x", "CHECKSTACK_CHECKS": "7"}); err != nil {
 		t.Errorf("from the environment: %v", err)
 	}
-	for _, token := range []string{"", "x", "cs_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG", "sat_", "sat_short", agentToken + "\n", agentToken + " x"} {
+	const (
+		odd   = "expected in CHECKSTACK_SATELLITE_TOKEN a token of letters, digits, - and _ only; a space, a quote or a line break may have come with it"
+		short = "expected in CHECKSTACK_SATELLITE_TOKEN a token of 47 characters, not of %d; a part of it may be missing"
+	)
+	for token, want := range map[string]string{
+		"": noToken, "x": noToken, "cs_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG": noToken, "sat_": fmt.Sprintf(short, 4), "sat_short": fmt.Sprintf(short, 9),
+		agentToken + "x": fmt.Sprintf(short, 48), agentToken + "\n": odd, agentToken + " x": odd, agentToken[:46] + "\"": odd,
+	} {
 		_, _, err := command(t, map[string]string{"CHECKSTACK_SATELLITE_TOKEN": token}, "-server=https://x")
-		if err == nil || err.Error() != noToken {
-			t.Errorf("the token %q: %v", token, err)
+		if err == nil || err.Error() != want {
+			t.Errorf("the token %q:\n got %v\nwant %s", token, err, want)
 		}
 	}
 }
@@ -118,7 +128,7 @@ func TestASatelliteEndsWith0AfterAStopAnd1IfItCannotStart(t *testing.T) {
 		}
 		var log strings.Builder
 		code := c.Run(ctx, plugins.Process{Log: slog.New(slog.NewTextHandler(&log, nil)), Version: "v1"})
-		if code != want || strings.Contains(log.String(), agentToken) {
+		if code != want || strings.Contains(log.String(), agentToken) || want == 1 && !strings.Contains(log.String(), "-journal") {
 			t.Errorf("with the folder %s it ends with %d\n%s", folder, code, &log)
 		}
 	}

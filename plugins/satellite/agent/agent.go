@@ -61,10 +61,12 @@ type agent struct {
 	sender    *sender
 	sheet     *sheet
 	heart     *heart
+	owner     *owner
 }
 
-// Run is the whole life of a satellite. It ends with ctx: what was gathered by then is in the journal, and the runs that are under
-// way are given up. The error says why the satellite could not start, or what was lost at its end.
+// Run is the whole life of a satellite. It ends with ctx: what was gathered by then is sent, if that takes no more than a few
+// seconds, or in the journal, and the runs that are under way are given up. The error says why the satellite could not start,
+// what was lost at its end, or that the journal has results of another satellite.
 func Run(ctx context.Context, cfg Config) error {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter} // or a dead connection is used again and again
@@ -76,7 +78,7 @@ func Run(ctx context.Context, cfg Config) error {
 	var listener net.Listener
 	if cfg.Listen != "" {
 		if listener, err = net.Listen("tcp", cfg.Listen); err != nil {
-			return errors.Join(err, a.journal.Close())
+			return errors.Join(fmt.Errorf("serve its own health at -listen: %w", err), a.journal.Close())
 		}
 		cfg.Log.Info("listening", "addr", listener.Addr().String())
 	}
@@ -86,29 +88,42 @@ func Run(ctx context.Context, cfg Config) error {
 func newAgent(cfg Config, transport http.RoundTripper, types checkTypes) (*agent, error) {
 	j, err := journal.Open(cfg.Dir, journal.Options{Size: cfg.Size, Log: cfg.Log})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("use the folder of -journal, %s: %w", cfg.Dir, err)
 	}
 	a := &agent{cfg: cfg, journal: j, client: newClient(cfg, transport)}
 	a.gatherer = &gatherer{journal: j, log: cfg.Log, in: make(chan []byte, maxGathered)}
 	a.scheduler = newScheduler(types, cfg.Log, cfg.Checks, a.gatherer.add)
-	a.sender = &sender{journal: j, client: a.client, log: cfg.Log, refused: -1}
-	a.sheet = &sheet{files: j.Files(), client: a.client, log: cfg.Log, apply: a.scheduler.set}
-	a.heart = &heart{client: a.client, log: cfg.Log, state: a.beat, started: time.Now()}
+	recovered := make(chan struct{}, 1)
+	a.sender = &sender{journal: j, client: a.client, log: cfg.Log, came: recovered}
+	a.owner = &owner{files: j.Files(), log: cfg.Log, dir: cfg.Dir, pending: a.pending, renew: j.Renew}
+	a.sheet = &sheet{files: j.Files(), client: a.client, log: cfg.Log, apply: a.scheduler.set, check: a.owner.is,
+		answered: make(chan struct{}), recovered: recovered}
+	a.heart = &heart{client: a.client, log: cfg.Log, state: a.beat, started: time.Now(), came: recovered}
 	return a, nil
 }
 
 // run runs all parts until ctx ends, and then stops them in the order in which results flow. listener may be nil.
 func (a *agent) run(ctx context.Context, listener net.Listener) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	checks, endChecks := context.WithCancelCause(context.WithoutCancel(ctx))
 	var parts, gathering sync.WaitGroup
 	gathering.Go(a.gatherer.loop)
 	a.scheduler.begin(checks)
 	a.sheet.load()
+	var known <-chan struct{} // nil: a folder that was never used sends to whom it is told
+	if a.owner.load() {
+		known = a.sheet.answered
+	}
 	state := a.journal.State()
 	a.cfg.Log.Info("satellite started", "server", a.cfg.Server, "version", a.cfg.Version, "pending", state.Pending, "dropped", state.Dropped)
-	parts.Go(func() { a.sheet.loop(ctx) })
-	parts.Go(func() { a.sender.loop(ctx) })
-	parts.Go(func() { a.heart.loop(ctx) })
+	parts.Go(func() {
+		if err := a.sheet.loop(ctx); err != nil {
+			end(err)
+		}
+	})
+	parts.Go(func() { a.sender.loop(ctx, known) })
+	parts.Go(func() { a.heart.loop(ctx, a.sheet.answered) })
 	if listener != nil {
 		parts.Go(func() { a.serve(ctx, listener) })
 	}
@@ -118,19 +133,29 @@ func (a *agent) run(ctx context.Context, listener net.Listener) error {
 	a.scheduler.end()
 	a.gatherer.end()
 	gathering.Wait()
+	foreign, _ := errors.AsType[*foreignError](context.Cause(ctx))
+	if silent, ever := a.client.silent(); foreign == nil && ever && silent < maxSilence && !a.client.refused() && a.sheet.known(known) {
+		a.sender.finish(ctx)
+	}
 	if err := a.journal.Close(); err != nil {
 		return fmt.Errorf("close the journal: %w", err)
+	}
+	if foreign != nil {
+		return foreign
 	}
 	state = a.journal.State()
 	a.cfg.Log.Info("satellite stopped", "pending", state.Pending, "dropped", state.Dropped)
 	return nil
 }
 
+// pending is how many runs the server does not have yet.
+func (a *agent) pending() int64 { return a.gatherer.waiting() + a.journal.State().Pending }
+
 // beat is how the satellite is, for a heartbeat.
 func (a *agent) beat(now time.Time) wire.Heartbeat {
 	state := a.journal.State()
 	return wire.Heartbeat{
 		Version: a.cfg.Version, StartedAt: a.heart.started.UTC(), SentAt: now.UTC(), Checks: a.scheduler.size(),
-		PendingRuns: state.Pending + a.gatherer.waiting(), PendingBytes: state.Bytes, Dropped: state.Dropped,
+		PendingRuns: a.pending(), PendingBytes: state.PendingBytes, Dropped: state.Dropped,
 	}
 }

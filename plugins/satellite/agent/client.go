@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"mime"
 	"net/http"
 	"strconv"
 	"strings"
@@ -54,14 +55,21 @@ func newClient(cfg Config, transport http.RoundTripper) *client {
 // statusError is an answer that is not the one that was asked for.
 type statusError struct {
 	status  int
+	ours    bool          // whether it has the form of Checkstack's errors; otherwise something on the way may have made it
+	field   string        // which part of the request it is about, if it says so
 	message string        // of the server, or where it redirects to
 	after   time.Duration // what it asks to wait; 0 for nothing
 }
 
 func (e *statusError) Error() string {
 	text := fmt.Sprintf("the server answers %d %s", e.status, http.StatusText(e.status))
-	if e.message != "" {
-		text += ": " + e.message
+	if !e.ours && e.status != http.StatusNotModified {
+		text = fmt.Sprintf("the answer is %d %s, and not in Checkstack's form: it may be of a proxy on the way", e.status, http.StatusText(e.status))
+	}
+	if e.field != "" {
+		return text + ": " + e.field + ": " + e.message
+	} else if e.message != "" {
+		return text + ": " + e.message
 	}
 	return text
 }
@@ -124,20 +132,24 @@ func (c *client) answer(req *http.Request, out any) (http.Header, error) {
 func (c *client) failure(res *http.Response, body []byte) error {
 	e := &statusError{status: res.StatusCode, after: retryAfter(res.Header.Get("Retry-After"), time.Now())}
 	var said struct{ Error, Message, Field string }
-	switch location := res.Header.Get("Location"); {
-	case location != "":
+	if location := res.Header.Get("Location"); location != "" {
 		e.message = "it redirects to " + location
-	case json.Unmarshal(body, &said) == nil:
-		e.message = cmp.Or(said.Message, said.Error)
-		if said.Field != "" {
-			e.message = said.Field + ": " + e.message
-		}
+	} else if json.Unmarshal(body, &said) == nil {
+		media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+		e.ours = media == "application/json" && said.Error != "" && said.Message != ""
+		e.field, e.message = c.presentable(said.Field), cmp.Or(said.Message, said.Error)
 	}
-	e.message = strings.ReplaceAll(e.message, c.token, "sat_…")
-	if runes := []rune(e.message); len(runes) > 300 {
-		e.message = string(runes[:300]) + "…"
-	}
+	e.message = c.presentable(e.message)
 	return e
+}
+
+// presentable is a text of an answer as it may be logged: without the token, and not long.
+func (c *client) presentable(text string) string {
+	text = strings.ReplaceAll(text, c.token, "sat_…")
+	if runes := []rune(text); len(runes) > 300 {
+		text = string(runes[:300]) + "…"
+	}
+	return text
 }
 
 // retryAfter reads the header of that name (RFC 9110, section 10.2.3): seconds, or a date.
@@ -165,8 +177,16 @@ func (c *client) heard(err error) {
 		c.denied = time.Time{}
 	case isDenied(err) && time.Since(c.denied) >= sayAgain:
 		c.denied = time.Now()
-		c.log.Error("the server refuses the token; checks go on and results are kept until it is right", "error", err)
+		c.log.Error("the server refuses the token; checks go on and results are kept. Restart this satellite with its new token in CHECKSTACK_SATELLITE_TOKEN",
+			"error", err)
 	}
+}
+
+// refused reports whether the server refuses the token.
+func (c *client) refused() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.denied.IsZero()
 }
 
 // silent is how long ago the server last took a request; false if it never did.
@@ -189,7 +209,27 @@ func isStatus(err error, statuses ...int) bool {
 	return false
 }
 
-func isDenied(err error) bool { return isStatus(err, http.StatusUnauthorized, http.StatusForbidden) }
+// isDenied reports whether the server itself refuses the token. A proxy that wants another login is an outage.
+func isDenied(err error) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.ours && (e.status == http.StatusUnauthorized || e.status == http.StatusForbidden)
+}
+
+// isVerdict reports whether the server will never take the batch that it answers so: it has read the body, and says what
+// is wrong with it. Anything else under the same status may be of something on the way, or about something that passes.
+func isVerdict(err error) bool {
+	e, ok := errors.AsType[*statusError](err)
+	if !ok || !e.ours {
+		return false
+	}
+	switch e.status {
+	case http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	case http.StatusBadRequest:
+		return strings.HasPrefix(e.field, "runs") || strings.HasPrefix(e.field, "batch") || strings.HasPrefix(e.field, "journal")
+	}
+	return false
+}
 
 // backoff says how long to wait after a failure: a random part of 1 s, then of 2 s, up to 1 min ("full jitter"), so that many
 // satellites do not come back at once. What a server asks for comes before that.
@@ -222,10 +262,21 @@ func (o *outage) began(log *slog.Logger, what string, err error) {
 	}
 }
 
-func (o *outage) ended(log *slog.Logger, what string) {
-	if !o.since.IsZero() {
-		log.Info(what, "after", time.Since(o.since).Round(time.Millisecond))
-		o.since = time.Time{}
+// ended reports whether there was one.
+func (o *outage) ended(log *slog.Logger, what string) bool {
+	if o.since.IsZero() {
+		return false
+	}
+	log.Info(what, "after", time.Since(o.since).Round(time.Millisecond))
+	o.since = time.Time{}
+	return true
+}
+
+// signal puts an element into a channel that has room for one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

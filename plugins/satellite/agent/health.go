@@ -7,15 +7,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"checkstack/plugins"
 )
 
-// maxSilence is how long ago the server may have taken a request.
+// maxSilence is how long ago the server may have taken a request. It is several heartbeats, so that one that was lost does not
+// show. A token that is refused shows at once.
 const maxSilence = time.Minute
 
 // probe is one condition of being ready.
@@ -41,7 +45,9 @@ func (a *agent) readiness() readiness {
 		journal.OK, journal.Message = false, fmt.Sprintf("cannot be written; %d results are in memory", state.InMemory)
 	}
 	server := probe{Name: "satellite.server", OK: true}
-	if silent, ever := a.client.silent(); !ever {
+	if silent, ever := a.client.silent(); a.client.refused() {
+		server.OK, server.Message = false, "the server refuses the token"
+	} else if !ever {
 		server.OK, server.Message = false, "not reached yet"
 	} else if silent > maxSilence {
 		server.OK, server.Message = false, fmt.Sprintf("not reached for %v", silent.Truncate(time.Second))
@@ -53,7 +59,45 @@ func (a *agent) readiness() readiness {
 	return readiness{journal.OK && assigned.OK, []probe{journal, server, assigned}}
 }
 
-// handler answers the two paths.
+// ready answers for all probes or for one, as JSON or, with ?verbose, as text.
+func (a *agent) ready(w http.ResponseWriter, r *http.Request) {
+	answer, status := a.readiness(), http.StatusOK
+	if name := r.PathValue("probe"); name != "" {
+		i := slices.IndexFunc(answer.Checks, func(p probe) bool { return p.Name == name })
+		if i < 0 {
+			plugins.WriteError(w, r, plugins.NotFound("probe"))
+			return
+		}
+		one := answer.Checks[i]
+		answer = readiness{one.OK || !one.Critical, []probe{one}}
+	}
+	if !answer.Ready {
+		status = http.StatusServiceUnavailable
+		w.Header().Set("Retry-After", "1")
+	}
+	if !r.URL.Query().Has("verbose") {
+		plugins.WriteJSON(w, r, status, answer)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	io.WriteString(w, answer.text())
+}
+
+// text is the answer for people.
+func (r readiness) text() string {
+	var b strings.Builder
+	for _, p := range r.Checks {
+		if p.OK {
+			fmt.Fprintf(&b, "[+]%s ok\n", p.Name)
+		} else {
+			fmt.Fprintf(&b, "[-]%s failed: %s\n", p.Name, p.Message)
+		}
+	}
+	return b.String() + map[bool]string{true: "ready\n", false: "not ready\n"}[r.Ready]
+}
+
+// handler answers the paths below /.checkstack/.
 func (a *agent) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.checkstack/health", func(w http.ResponseWriter, r *http.Request) {
@@ -61,14 +105,8 @@ func (a *agent) handler() http.Handler {
 			Status string `json:"status"`
 		}{"ok"})
 	})
-	mux.HandleFunc("GET /.checkstack/ready", func(w http.ResponseWriter, r *http.Request) {
-		answer, status := a.readiness(), http.StatusOK
-		if !answer.Ready {
-			status = http.StatusServiceUnavailable
-			w.Header().Set("Retry-After", "1")
-		}
-		plugins.WriteJSON(w, r, status, answer)
-	})
+	mux.HandleFunc("GET /.checkstack/ready", a.ready)
+	mux.HandleFunc("GET /.checkstack/ready/{probe}", a.ready)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")

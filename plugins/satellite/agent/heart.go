@@ -17,6 +17,7 @@ import (
 const (
 	beatEvery   = 15 * time.Second
 	beatTimeout = 10 * time.Second
+	firstBeat   = 5 * time.Second  // that the first one waits at most for the list of checks, to say how many there are
 	maxSkew     = 30 * time.Second // by which a clock may be wrong before that is logged
 )
 
@@ -26,12 +27,14 @@ type heart struct {
 	log     *slog.Logger
 	state   func(now time.Time) wire.Heartbeat
 	started time.Time
+	came    chan<- struct{} // gets an element when an outage has ended; nil for nobody
 	outage  outage
 	skewed  bool
 }
 
-// loop beats until ctx ends.
-func (h *heart) loop(ctx context.Context) {
+// loop beats until ctx ends, for the first time when there is an element in first, or it is closed.
+func (h *heart) loop(ctx context.Context, first <-chan struct{}) {
+	pause(ctx, firstBeat, first)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := h.beat(ctx)
@@ -47,7 +50,9 @@ func (h *heart) loop(ctx context.Context) {
 				rest = max(rest, deniedDelay)
 			}
 		default:
-			h.outage.ended(h.log, "the server hears again that this satellite is alive")
+			if h.outage.ended(h.log, "the server hears again that this satellite is alive") && h.came != nil {
+				signal(h.came)
+			}
 		}
 		pause(ctx, rest, nil)
 	}

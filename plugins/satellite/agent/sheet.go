@@ -5,6 +5,8 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,15 +32,20 @@ type sheet struct {
 	client *client
 	log    *slog.Logger
 	apply  func(checks []wire.Check, now bool)
+	check  func(satellite string) error // refuses the list of another satellite
 	outage outage
 	saving outage
 	kept   kept
 	asked  bool // whether the server has given this list, or said that it is as it was
+
+	answered  chan struct{}   // closed when the server has given the first list
+	recovered <-chan struct{} // has an element when something else has reached the server again
 }
 
 // kept is what is on disk. It may hold the secrets of checks.
 type kept struct {
 	Server      string            `json:"server"` // whose list it is
+	Token       string            `json:"token"`  // a part of the SHA-256 of the token that it was given for
 	ETag        string            `json:"etag"`
 	Assignments *wire.Assignments `json:"assignments"`
 }
@@ -56,8 +63,8 @@ func (s *sheet) load() {
 	case err != nil || k.Assignments == nil:
 		s.log.Warn("the list of checks on disk cannot be used", "error", err)
 		return
-	case k.Server != s.client.base:
-		s.log.Info("the list of checks on disk is of another server and not used", "server", k.Server)
+	case k.Server != s.client.base && k.Token != s.token(): // the token may be another one after a rotation, the server after a move
+		s.log.Info("the list of checks on disk is of another server and another token, and not used", "server", k.Server)
 		return
 	}
 	s.kept = k
@@ -65,8 +72,24 @@ func (s *sheet) load() {
 	s.apply(k.Assignments.Checks, false)
 }
 
-// loop asks the server until ctx ends.
-func (s *sheet) loop(ctx context.Context) {
+// token is what tells the token from others. It is of 256 random bits, which its hash does not give away.
+func (s *sheet) token() string {
+	hash := sha256.Sum256([]byte(s.client.token))
+	return hex.EncodeToString(hash[:8])
+}
+
+// known reports whether the server has given a list by now, if that matters: if c is not nil.
+func (s *sheet) known(c <-chan struct{}) bool {
+	select {
+	case <-s.answered:
+		return true
+	default:
+		return c == nil
+	}
+}
+
+// loop asks the server until ctx ends, or until the answer is for another satellite than the journal's, which is its error.
+func (s *sheet) loop(ctx context.Context) error {
 	var delay backoff
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -76,11 +99,14 @@ func (s *sheet) loop(ctx context.Context) {
 			wait = 0
 		}
 		err := s.ask(ctx, wait)
+		_, foreign := errors.AsType[*foreignError](err)
 		switch {
 		case ctx.Err() != nil:
+		case foreign:
+			return err
 		case err != nil:
 			s.outage.began(s.log, "the server cannot be asked what to check", err)
-			pause(ctx, delay.after(err), nil)
+			pause(ctx, delay.after(err), s.recovered)
 		default:
 			s.outage.ended(s.log, "the server can be asked again what to check")
 			delay.reset()
@@ -89,20 +115,20 @@ func (s *sheet) loop(ctx context.Context) {
 			}
 		}
 	}
+	return nil
 }
 
 // ask asks once. wait is how long the server may wait for a change.
 func (s *sheet) ask(ctx context.Context, wait time.Duration) error {
 	header := http.Header{}
-	if s.kept.ETag != "" {
+	if s.asked && s.kept.ETag != "" { // the first answer says whose list it is
 		header.Set("If-None-Match", s.kept.ETag)
 	}
 	var a wire.Assignments
 	answer, err := s.client.do(ctx, request{
 		method: "GET", path: "/assignments?wait=" + strconv.Itoa(int(wait.Seconds())), header: header, timeout: wait + sheetTimeout, out: &a,
 	})
-	if isStatus(err, http.StatusNotModified) && s.kept.ETag != "" {
-		s.asked = true
+	if isStatus(err, http.StatusNotModified) && s.asked {
 		return nil
 	} else if err != nil {
 		return err
@@ -110,12 +136,18 @@ func (s *sheet) ask(ctx context.Context, wait time.Duration) error {
 	if a.Satellite == "" {
 		return errors.New("the answer is not one of a Checkstack server")
 	}
-	first := s.kept.Assignments == nil || s.kept.Assignments.Satellite != a.Satellite
-	if s.asked = true; s.kept.ETag == "" || s.kept.ETag != answer.Get("ETag") {
-		s.log.Info("checks assigned", "satellite", a.Satellite, "checks", len(a.Checks), "first", first)
+	if err := s.check(a.Satellite); err != nil {
+		return err
 	}
-	s.kept = kept{Server: s.client.base, ETag: answer.Get("ETag"), Assignments: &a}
+	if !s.asked || s.kept.ETag == "" || s.kept.ETag != answer.Get("ETag") {
+		s.log.Info("checks assigned", "satellite", a.Satellite, "checks", len(a.Checks))
+	}
+	s.kept = kept{Server: s.client.base, Token: s.token(), ETag: answer.Get("ETag"), Assignments: &a}
 	s.apply(a.Checks, true)
+	if !s.asked {
+		s.asked = true
+		close(s.answered)
+	}
 	s.save()
 	return nil
 }

@@ -16,8 +16,8 @@
 //
 // The hard case is a disk that fails in the middle of a write, or while it syncs: nobody knows then what of it is there. The
 // file is given up; the next one says how much of it counts, and the runs are written again, to the next one. While that is
-// not possible either they are kept in memory, and may be sent from there without a number, for as long as
-// the server can tell a repeat by the runs themselves.
+// not possible either they are kept in memory, and sent from there with numbers of a journal that is in memory too. So every
+// run is sent under one number, of one journal, and no other.
 package journal
 
 import (
@@ -75,11 +75,14 @@ type Journal struct {
 	dropped  int64      // runs that were lost
 	split    int64      // the batch that is sent one run at a time
 	pending  int64      // runs on disk after done
-	fresh    int64      // runs from this position on were never sent by anybody
 	failing  string     // why the last write failed, if it did
+	unsealed *segment   // the one that was given up, while it may hold a write that failed
 
 	memory     [][]byte // runs that are not on disk yet, the oldest first
 	memorySize int64
+	volatile   string // the ID that goes with the numbers of runs that are sent from memory; empty until it is needed
+	lifted     int64  // how many runs have such numbers
+	aloft      *aloft // the batch that was handed out from memory and is not ended; nil for none
 	flying     *Batch // what Next returned and is not ended
 }
 
@@ -101,11 +104,12 @@ type segment struct {
 
 // State is how a journal is.
 type State struct {
-	Pending  int64  // runs that are neither acknowledged nor lost, those in memory included
-	InMemory int    // of those, how many are not on disk
-	Bytes    int64  // of the files
-	Dropped  int64  // runs lost since the journal was made: no room, damage, or set aside
-	Failing  string // why it cannot be written; empty while it can
+	Pending      int64  // runs that are neither acknowledged nor lost, those in memory included
+	PendingBytes int64  // of those runs, as they are kept
+	InMemory     int    // of those, how many are not on disk
+	Bytes        int64  // of the files
+	Dropped      int64  // runs lost since the journal was made: no room, damage, or set aside
+	Failing      string // why it cannot be written; empty while it can
 }
 
 // Append keeps runs, each a line of at most [MaxRun] bytes without a line break. An error says that they could not be
@@ -126,7 +130,7 @@ func (j *Journal) Append(runs ...[]byte) error {
 	err := j.flush()
 	j.failed(err)
 	j.trim()
-	if len(j.memory) > 0 || j.pending > 0 {
+	if len(j.memory) > 0 || j.pending > 0 || j.aloft != nil {
 		signal(j.filled)
 	}
 	return err
@@ -146,11 +150,15 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	defer j.publish()
-	j.land()
 	err := j.flush()
-	if lost := len(j.memory); lost > 0 {
+	lost := len(j.memory)
+	if e := j.save(); e != nil {
+		err = errors.Join(err, e)
+		lost += len(j.aloft.runs)
+	}
+	if lost > 0 {
 		err = fmt.Errorf("%d runs are lost: %w", lost, err)
-	} else if err == nil && j.noted < j.done {
+	} else if err == nil && j.noted < j.done && len(j.segments) > 0 {
 		err = j.write(keeps, nil) // so that nothing is sent again
 	}
 	for _, s := range j.segments {
@@ -161,15 +169,37 @@ func (j *Journal) Close() error {
 
 // publish makes what changed visible. The caller holds mu.
 func (j *Journal) publish() {
-	s := &State{Pending: j.pending + int64(len(j.memory)), InMemory: len(j.memory), Dropped: j.dropped, Failing: j.failing}
-	if j.flying != nil && j.flying.Number == 0 {
-		s.Pending += int64(len(j.flying.Runs))
-		s.InMemory += len(j.flying.Runs)
+	s := &State{
+		Pending: j.pending + int64(len(j.memory)), PendingBytes: j.memorySize, InMemory: len(j.memory), Dropped: j.dropped, Failing: j.failing,
+	}
+	if a := j.aloft; a != nil {
+		s.Pending += int64(len(a.runs))
+		s.PendingBytes += a.size()
+		s.InMemory += len(a.runs)
 	}
 	for _, f := range j.segments {
 		s.Bytes += f.size
+		if j.pending > 0 {
+			s.PendingBytes += f.pending()
+		}
 	}
 	j.state.Store(s)
+}
+
+// pending is the bytes of the batches that are not done, the open one included.
+func (s *segment) pending() int64 {
+	first := s.open
+	if len(s.batches) > 0 {
+		first = s.batches[0]
+	}
+	last := s.open.end
+	if s.open.to == s.open.from {
+		if len(s.batches) == 0 {
+			return 0
+		}
+		last = s.batches[len(s.batches)-1].end
+	}
+	return last - first.off
 }
 
 // failed remembers how a write ended, and logs it when that changes.

@@ -171,9 +171,6 @@ func TestABatchIsTheSameAfterACrash(t *testing.T) {
 	if s != "3: 2 3" || again.Number != two.Number || again.Journal != two.Journal || !slices.EqualFunc(again.Runs, two.Runs, bytes.Equal) {
 		t.Errorf("the batch was %q, and after the crash it is %d: %q", s, again.Number, again.Runs)
 	}
-	if !two.Fresh || again.Fresh {
-		t.Errorf("fresh: %t, and after the crash %t", two.Fresh, again.Fresh)
-	}
 	expect(t, after, "3: 2 3", "5: 4 5")
 }
 

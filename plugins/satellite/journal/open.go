@@ -44,8 +44,9 @@ func Open(dir string, o Options) (*Journal, error) {
 	if err := j.load(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open journal: %w", err), folder.root.Close(), lock.Close())
 	}
+	j.restore()
 	j.publish()
-	if j.pending > 0 {
+	if j.pending > 0 || j.aloft != nil {
 		signal(j.filled)
 	}
 	return j, nil
@@ -58,6 +59,7 @@ type found struct {
 	whole  int64 // its bytes
 	limit  int64 // those that count, as the next segment says; -1 if it does not
 	marked bool  // it is damaged, and that is counted already
+	ended  bool  // nothing is added to it
 }
 
 // gap is a range of positions whose runs are not in any file.
@@ -116,13 +118,13 @@ func (j *Journal) list() ([]*found, error) {
 	for _, name := range names {
 		number, _, _ := strings.Cut(name, ".")
 		seq, err := strconv.ParseUint(number, 10, 63)
-		marked := name == markedName(seq)
-		if err != nil || !marked && name != segmentName(seq) && name != damagedName(seq) {
+		marked, ended := name == markedName(seq), name == endedName(seq)
+		if err != nil || !marked && !ended && name != segmentName(seq) && name != damagedName(seq) {
 			continue
 		}
 		j.newest = max(j.newest, seq)
 		if name != damagedName(seq) {
-			files = append(files, &found{segment: &segment{seq: seq, name: name, damaged: marked}, limit: -1, marked: marked})
+			files = append(files, &found{segment: &segment{seq: seq, name: name, damaged: marked}, limit: -1, marked: marked, ended: ended})
 		}
 	}
 	slices.SortFunc(files, func(a, b *found) int { return cmp.Compare(a.seq, b.seq) })
@@ -168,6 +170,9 @@ func (j *Journal) take(f *found) {
 		j.segments[n-1].closeBatch()
 	}
 	s.batches, s.open, s.loose = f.content.batches, f.content.open, f.content.open.end-f.content.open.off
+	if f.ended {
+		s.closeBatch()
+	}
 	j.segments = append(j.segments, s)
 	j.id, j.last, j.skipped = s.journal, s.last, 0
 	j.noted, j.done = f.done, max(j.done, f.done)
@@ -188,7 +193,6 @@ func (j *Journal) settle(newest *found, gaps []gap) error {
 	} else if err := j.resume(newest); err != nil {
 		return err
 	}
-	j.fresh = j.last + j.skipped
 	for _, s := range j.segments {
 		for _, b := range append(s.batches[:len(s.batches):len(s.batches)], s.open) {
 			j.pending += max(b.to-max(b.from, j.done), 0)
@@ -222,7 +226,7 @@ func (j *Journal) resume(s *found) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if j.skipped == 0 && s.limit < 0 && !s.segment.damaged {
+	if j.skipped == 0 && s.limit < 0 && !s.segment.damaged && !s.ended {
 		j.active = s.segment
 	}
 	return j.files.Sync()

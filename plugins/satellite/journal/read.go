@@ -16,15 +16,15 @@ import (
 
 // Batch is what is sent at once.
 type Batch struct {
-	// Number rises from batch to batch of one journal and stands for the same runs for ever. It is 0 for runs that are in
-	// memory only: they are sent without a number.
+	// Number is 1 at least. It rises from batch to batch of one journal and stands for the same runs for ever.
 	Number  int64
-	Journal string   // the ID that goes with the number
+	Journal string   // the ID that goes with the number; runs that are in memory only have one of their own
 	Runs    [][]byte // at most 1,000
-	Fresh   bool     // whether nobody can have sent it before
 	Single  bool     // whether it is one run of a batch that was split
 
-	dropped bool // counted as lost while it was under way
+	volatile bool // handed out from memory
+	unsealed bool // and perhaps on disk as well
+	dropped  bool // counted as lost while it was under way
 }
 
 // Next returns the oldest batch, the same one until it is ended by Ack, Split or SetAside; nil if there is none. An error says
@@ -33,15 +33,14 @@ func (j *Journal) Next() (*Batch, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	defer j.publish()
-	j.land()
-	for {
+	j.flying = nil
+	for j.aloft == nil {
 		s, batch, err := j.oldest()
-		if err != nil && len(j.memory) == 0 {
-			return nil, err
-		}
 		if s == nil { // what is in memory could not be written, or somebody would have found it on disk
-			j.flying = j.lift()
-			return j.flying, nil
+			if !j.lift() {
+				return nil, err
+			}
+			break
 		}
 		runs, err := j.read(s, batch)
 		if err != nil && s.damaged {
@@ -49,15 +48,16 @@ func (j *Journal) Next() (*Batch, error) {
 		} else if err != nil {
 			return nil, err
 		}
-		b := &Batch{Number: batch.to, Journal: s.journal, Fresh: batch.from >= j.fresh}
+		b := &Batch{Number: batch.to, Journal: s.journal}
 		if runs = runs[max(j.done-batch.from, 0):]; batch.to == j.split {
 			runs, b.Number, b.Single = runs[:1], max(j.done, batch.from)+1, true
 		}
 		b.Runs = runs
-		j.fresh = max(j.fresh, b.Number)
 		j.flying = b
 		return b, nil
 	}
+	j.flying = j.aloft.batch()
+	return j.flying, nil
 }
 
 // oldest finds the oldest batch on disk. It closes the one that is not closed if there is no other; where that fails, and
@@ -77,39 +77,13 @@ func (j *Journal) oldest() (*segment, span, error) {
 			err = j.rotate()
 		}
 		if j.failed(err); err != nil {
-			return nil, span{}, err
+			if e := j.closeInPlace(s); e != nil {
+				return nil, span{}, errors.Join(err, e)
+			}
 		}
 		return j.oldest()
 	}
 	return nil, span{}, nil
-}
-
-// lift takes a batch out of the runs in memory; nil if there are none.
-func (j *Journal) lift() *Batch {
-	var size int64
-	n := 0
-	for n < min(len(j.memory), maxRuns) && size < maxBytes {
-		size += int64(len(j.memory[n]))
-		n++
-	}
-	if n == 0 {
-		return nil
-	}
-	b := &Batch{Runs: j.memory[:n:n]}
-	j.memory, j.memorySize = j.memory[n:], j.memorySize-size
-	return b
-}
-
-// land puts back what was lifted and not ended.
-func (j *Journal) land() {
-	if b := j.flying; b != nil && b.Number == 0 {
-		j.memory = append(b.Runs, j.memory...)
-		for _, run := range b.Runs {
-			j.memorySize += int64(len(run))
-		}
-		j.trim()
-	}
-	j.flying = nil
 }
 
 // read reads the runs of a batch. After an error the batch may be lost; then the segment is damaged.
@@ -163,7 +137,9 @@ func (j *Journal) Ack(b *Batch) {
 // end forgets a batch.
 func (j *Journal) end(b *Batch) {
 	j.flying = nil
-	if b.Number > j.done {
+	if b.volatile {
+		j.land(b)
+	} else if b.Number > j.done {
 		j.pending -= int64(len(b.Runs))
 		j.done = b.Number
 		j.clear()
@@ -211,6 +187,12 @@ func (j *Journal) Split(b *Batch) error {
 	if b.dropped {
 		return nil
 	}
+	if b.volatile {
+		if j.aloft != nil && j.aloft.journal == b.Journal {
+			j.aloft.split = true
+		}
+		return nil
+	}
 	err := j.write(splits, strconv.AppendInt(nil, b.Number, 10))
 	if err == nil {
 		j.split = b.Number
@@ -224,7 +206,7 @@ func (j *Journal) Split(b *Batch) error {
 func (j *Journal) Renew() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.id, j.active = plugins.NewID(), nil
+	j.id, j.active, j.volatile = plugins.NewID(), nil, ""
 }
 
 // asideName is where runs are kept that the server will never take; a second file has those before them.

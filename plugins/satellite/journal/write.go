@@ -4,15 +4,28 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-
-	"bytes"
 )
 
-// flush writes what is in memory. The caller holds mu.
+// flush writes what is in memory. Where that fails, and nothing that is on disk is needed any more, its room is used. The
+// caller holds mu.
 func (j *Journal) flush() error {
+	err := j.drain()
+	if err == nil || j.pending > 0 || len(j.segments) == 0 {
+		return err
+	}
+	if e := j.vacate(); e != nil {
+		return errors.Join(err, e)
+	}
+	return j.drain()
+}
+
+// drain writes what is in memory, as long as there is room.
+func (j *Journal) drain() error {
 	for len(j.memory) > 0 {
 		kind, n, size := j.chunk()
 		if err := j.write(kind, bytes.Join(j.memory[:n], []byte("\n"))); err != nil {
@@ -88,10 +101,10 @@ func (s *segment) closeBatch() {
 // nothing there counts; cutting it off as well is for a process that starts before there is a next one.
 func (j *Journal) giveUp() {
 	j.active.givenUp = true
-	if err := j.active.file.Truncate(j.active.size); err != nil {
-		j.log.Warn("a write to the journal that failed could not be taken back", "file", j.active.name, "error", err)
+	j.unsealed, j.active = j.active, nil
+	if err := j.seal(); err != nil {
+		j.log.Warn("a write to the journal that failed is still in its file", "file", j.unsealed.name, "error", err)
 	}
-	j.active = nil
 }
 
 // rotate begins a new segment. The last one ends where it is, and so does its last batch.
@@ -117,7 +130,7 @@ func (j *Journal) rotate() error {
 	s.size = int64(len(data))
 	s.closeBatch()
 	j.segments, j.active = append(j.segments, s), s
-	j.last, j.skipped, j.noted = s.last, 0, done
+	j.last, j.skipped, j.noted, j.unsealed = s.last, 0, done, nil
 	if gone > 0 {
 		j.drop(gone, done, dropped)
 	}
@@ -168,7 +181,7 @@ func (j *Journal) drop(n int, done, dropped int64) {
 	lost := dropped - j.dropped
 	j.done = done
 	j.pending -= lost
-	if j.flying != nil && j.flying.Number > 0 && j.flying.Number <= done {
+	if j.flying != nil && !j.flying.volatile && j.flying.Number <= done {
 		j.flying.dropped = true
 	}
 	if lost > 0 {

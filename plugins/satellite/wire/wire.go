@@ -113,7 +113,7 @@ type Heartbeat struct {
 	SentAt       time.Time `json:"sentAt"`       // its own clock, as the request was made
 	Checks       int       `json:"checks"`       // how many it runs at intervals
 	PendingRuns  int64     `json:"pendingRuns"`  // that the server has not acknowledged
-	PendingBytes int64     `json:"pendingBytes"` // of the journal on its disk
+	PendingBytes int64     `json:"pendingBytes"` // of those runs in its journal; 0 if there are none
 	Dropped      int64     `json:"dropped"`      // runs lost because there was no room to keep them, since the journal was made
 }
 
