@@ -371,6 +371,7 @@ type door struct {
 	log      *slog.Logger
 	next     http.Handler
 	origin   string // of -base-url: the one origin that browsers may call from
+	bodies   plugins.Bodies
 	answered tally
 }
 
@@ -392,10 +393,8 @@ func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Header["X-Request-Id"] = []string{id} // for handlers and their logs
 	}
 	h["X-Request-Id"] = r.Header["X-Request-Id"][:1:1]
-	if r.ContentLength != 0 {
-		// Not http.Server.ReadTimeout: that one ends the context of a handler that takes longer, with or without a body.
-		http.NewResponseController(w).SetReadDeadline(start.Add(time.Minute)) // fails where it is not needed
-	}
+	r, received := d.bodies.Receive(w, r)
+	defer received()
 	res := plugins.NewResponse(w, r)
 	defer d.finish(res, r, start)
 	if strings.HasPrefix(r.URL.Path, "/api/") {
@@ -448,7 +447,7 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 		}
 	}
 	status := cmp.Or(res.Status(), http.StatusOK)
-	if r.Context().Err() != nil && (res.Status() == 0 || res.Err() != nil) {
+	if r.Context().Err() != nil && (res.Status() == 0 || res.Err() != nil && status >= 500) {
 		status = 499 // the client went away first: what failed then is no error of ours
 	}
 	d.answered.add(r.Pattern, status)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/sql/postgres/postgrestest"
 )
 
 // house is the front door with nothing behind it but what a test puts there.
@@ -423,7 +424,7 @@ func TestABodyMustArriveWithinAMinuteAndAHandlerMayTakeLonger(t *testing.T) {
 		send("POST", strings.NewReader(`{}`), `"done"`)
 		stalled, more := io.Pipe()
 		start := time.Now()
-		send("POST", stalled, `{"error":"Invalid input","message":"the body could not be read to its end"}`)
+		send("POST", stalled, `{"error":"Request Timeout","message":"the body did not arrive in time; try again"}`)
 		if waited := time.Since(start); waited != time.Minute {
 			t.Errorf("waited %v for a body", waited)
 		}
@@ -432,6 +433,104 @@ func TestABodyMustArriveWithinAMinuteAndAHandlerMayTakeLonger(t *testing.T) {
 		server.Shutdown(t.Context())
 		all.Wait()
 	})
+}
+
+// upload begins a request over a connection of its own, whose body never comes whole.
+func upload(t *testing.T, address, path string) (conn net.Conn, answer func() string) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", path)
+	return conn, func() string {
+		all, _ := io.ReadAll(conn) // to its end: the connection is closed after the answer
+		head, body, _ := strings.Cut(string(all), "\r\n\r\n")
+		status, head, _ := strings.Cut(head, "\r\n")
+		if strings.Contains(head, "Connection: close") {
+			status += ", closed"
+		}
+		return strings.TrimSpace(status + " " + body)
+	}
+}
+
+func TestABodyThatDoesNotComeWholeIsNoInvalidInput(t *testing.T) {
+	h := newHouse(t, 0, 50)
+	h.gate.open()
+	rm := h.plugin("x")
+	inside := make(chan struct{}, 2)
+	guarded := plugins.Guard(plugins.JSON(func(*http.Request, map[string]int) (string, error) { return "done", nil }),
+		func(*http.Request) (func(), error) { inside <- struct{}{}; return func() {}, nil })
+	rm.Handle("POST /{case}", plugins.Public, guarded)
+	server := httptest.NewUnstartedServer(h.door)
+	ctx, end := context.WithCancel(t.Context())
+	server.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	server.Start()
+	defer server.Close()
+	address := server.Listener.Addr().String()
+
+	cut, answer := upload(t, address, "/api/x/cut")
+	<-inside
+	cut.(*net.TCPConn).CloseWrite()
+	if got := answer(); got != `HTTP/1.1 503 Service Unavailable, closed {"error":"Incomplete body","message":"the connection failed before the body had arrived; try again"}` {
+		t.Errorf("a body that is cut off: %s", got)
+	}
+	_, answer = upload(t, address, "/api/x/ended")
+	<-inside
+	end() // the body's read does not look at it
+	if got := answer(); got != `HTTP/1.1 408 Request Timeout, closed {"error":"Request Timeout","message":"the body did not arrive in time; try again"}` {
+		t.Errorf("a body whose request has ended: %s", got)
+	}
+	server.Close() // waits for the log
+	for _, want := range []string{"level=WARN msg=request method=POST path=/api/x/cut route=\"POST /api/x/{case}\" status=499",
+		"level=WARN msg=request method=POST path=/api/x/ended route=\"POST /api/x/{case}\" status=408"} {
+		if log := h.log.String(); strings.Count(log, want) != 1 {
+			t.Errorf("no single %s in\n%s", want, log)
+		}
+	}
+}
+
+// One body stalls in its handler, one after an answer that did not wait for it.
+func TestAStopDoesNotWaitForBodiesThatStall(t *testing.T) {
+	_, database := postgrestest.New(t)
+	inside := make(chan struct{})
+	hook := func(p *recorder, _ context.Context, phase string) error {
+		if phase != "Init" {
+			return nil
+		}
+		h := plugins.JSON(func(*http.Request, map[string]int) (string, error) { return "done", nil })
+		return errors.Join(
+			p.host.Routes.Handle("POST /stalled", plugins.Public, plugins.Guard(h, func(*http.Request) (func(), error) {
+				close(inside)
+				return func() {}, nil
+			})),
+			p.host.Routes.Handle("POST /refused", plugins.Viewer, h))
+	}
+	in := boot(t, hooked(hook), database)
+	in.log.wait(t, "ready")
+	address := strings.TrimPrefix(in.url, "http://")
+	_, stalled := upload(t, address, "/api/x/stalled")
+	_, refused := upload(t, address, "/api/x/refused")
+	<-inside
+	in.log.wait(t, "request") // its record comes before the answer, which waits for some of the body
+	in.stop()
+	if got := stalled(); !strings.HasPrefix(got, "HTTP/1.1 408 Request Timeout, closed ") {
+		t.Errorf("a stalled body is answered with %q", got)
+	}
+	if got := refused(); !strings.HasPrefix(got, "HTTP/1.1 401 Unauthorized, closed ") {
+		t.Errorf("a request that is refused is answered with %q", got)
+	}
+	if code := in.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	stopped := in.log.wait(t, "stopped")
+	if took, err := time.ParseDuration(stopped["took"].(string)); stopped["clean"] != true || err != nil || took > 6*time.Second {
+		t.Errorf("stopped: %v", stopped)
+	}
+	if strings.Contains(in.log.String(), "requests that take too long are cut off") {
+		t.Error("the stop waited for its patience with requests to end")
+	}
 }
 
 func TestARequestForAPluginThatIsNotInitialisedSaysSo(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // MaxBody is the greatest size of a JSON request body in bytes.
 const MaxBody = 1 << 20
 
-// None stands for an absent body: as In the body is not read, as Out the answer is 204.
+// None stands for an absent body: as In a body other than {} is refused, as Out the answer is 204.
 type None struct{}
 
 // Created as Out answers 201 with a Location header, the path of the new thing, and Value as the body.
@@ -51,8 +51,8 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 // calls f, and encodes Out, or the error with [WriteError]. In and Out also describe the route in the API's OpenAPI
 // document.
 //
-// Where In is a pointer the body may be left out, and f gets nil. A body must be one JSON value of at most [MaxBody] bytes with Content-Type application/json and no fields unknown to
-// In.
+// Where In is a pointer the body may be left out, and f gets nil. A body must be one JSON value of at most [MaxBody] bytes
+// with Content-Type application/json and no fields unknown to In.
 func JSON[In, Out any](f func(*http.Request, In) (Out, error)) http.Handler {
 	return jsonHandler[In, Out](f)
 }
@@ -88,9 +88,31 @@ func (f jsonHandler[In, Out]) ServeHTTP(w http.ResponseWriter, r *http.Request) 
 	WriteJSON(w, r, status, value)
 }
 
+// Guard makes a handler of one made by [JSON], and described like it, that asks enter before it reads the body. An error of
+// enter is the answer; otherwise leave is called when the request is answered.
+func Guard(h http.Handler, enter func(*http.Request) (leave func(), err error)) http.Handler {
+	return guarded{h, h.(describer), enter}
+}
+
+type guarded struct {
+	http.Handler
+	describer
+	enter func(*http.Request) (leave func(), err error)
+}
+
+func (g guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	leave, err := g.enter(r)
+	if err != nil {
+		WriteError(w, r, err)
+		return
+	}
+	defer leave()
+	g.Handler.ServeHTTP(w, r)
+}
+
 func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	if _, none := in.(*None); none {
-		return nil
+		return nothing(w, r)
 	}
 	optional := reflect.TypeOf(in).Elem().Kind() == reflect.Pointer
 	if optional && r.ContentLength == 0 {
@@ -101,12 +123,8 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return err
-		}
-		return &Error{Status: http.StatusBadRequest, Title: "Invalid input", Message: "the body could not be read to its end"}
+		return err
 	}
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) // the body is here; what follows may take its time
 	if err := Decode(body, in); err != nil {
 		return err
 	}
@@ -115,6 +133,23 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	}
 	if v, ok := in.(interface{ Validate() error }); ok && !reflect.ValueOf(in).IsNil() {
 		return v.Validate()
+	}
+	return nil
+}
+
+// nothing reads a body that is not expected. It may be empty, or an empty object, whatever its Content-Type: what is said
+// to a route that takes nothing was meant for another one, or with effects that it has not.
+func nothing(w http.ResponseWriter, r *http.Request) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if err != nil || len(bytes.TrimSpace(body)) == 0 {
+		return err
+	}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(body, &object) != nil || len(object) > 0 || object == nil {
+		return Invalid("", "expected no body, or {}")
 	}
 	return nil
 }

@@ -180,13 +180,63 @@ func TestABodyMayBeLeftOutWhereTheInputIsAPointerAndIsCheckedWhereItIsNot(t *tes
 	}
 }
 
-func TestNoneIsNeitherReadNorWritten(t *testing.T) {
+func TestWhereNoBodyIsExpectedNothingButAnEmptyObjectIsTaken(t *testing.T) {
 	send := serve(t, plugins.JSON(func(_ *http.Request, n plugins.None) (plugins.None, error) { return n, nil }))
-	for _, body := range []string{"", "not JSON", strings.Repeat("x", 2*plugins.MaxBody)} {
+	const (
+		unexpected = `400 {"error":"Invalid input","message":"expected no body, or {}"}`
+		tooLarge   = `413 {"error":"Body too large","message":"the body may have at most 1048576 bytes"}`
+	)
+	for body, want := range map[string]string{
+		"": "204 ", " \n": "204 ", "{}": "204 ", " { }\n": "204 ", // as curl -d '{}' sends it, with another Content-Type
+		`{"x":1}`: unexpected, "[]": unexpected, "null": unexpected, "0": unexpected, "{} {}": unexpected, "not JSON": unexpected,
+		strings.Repeat("x", 2*plugins.MaxBody): tooLarge,
+	} {
 		w, got := send("", body)
-		if w.StatusCode != 204 || got != "" || w.Header.Get("Content-Type") != "" {
-			t.Errorf("got %d %q with %v", w.StatusCode, got, w.Header)
+		if answer := fmt.Sprint(w.StatusCode, " ", got); answer != want {
+			t.Errorf("%.20q: got %s, want %s", body, answer, want)
 		}
+	}
+	if w, got := send("", ""); w.StatusCode != 204 || w.Header.Get("Content-Type") != "" {
+		t.Errorf("got %d %q with %v", w.StatusCode, got, w.Header)
+	}
+}
+
+func TestAGuardIsAskedBeforeTheBodyIsReadAndLeftAfterTheAnswer(t *testing.T) {
+	var trace []string
+	var refusal error
+	h := plugins.JSON(func(_ *http.Request, o orderLine) (int64, error) {
+		trace = append(trace, "handle")
+		return o.Weight, nil
+	})
+	guarded := plugins.Guard(h, func(*http.Request) (func(), error) {
+		trace = append(trace, "enter")
+		return func() { trace = append(trace, "leave") }, refusal
+	})
+	send := serve(t, guarded)
+	for _, test := range []struct {
+		body    string
+		refusal error
+		want    string
+	}{
+		{`{"weight":3}`, nil, "200 3 [enter handle leave]"},
+		{`{`, nil, `400 {"error":"Invalid input","message":"the JSON value ends too early"} [enter leave]`},
+		{`{`, plugins.NotFound("order"), `404 {"error":"Not Found","message":"no such order"} [enter]`},
+	} {
+		trace, refusal = nil, test.refusal
+		w, got := send("application/json", test.body)
+		if answer := fmt.Sprint(w.StatusCode, " ", got, " ", trace); answer != test.want {
+			t.Errorf("%s: %s, want %s", test.body, answer, test.want)
+		}
+	}
+	described := func(h http.Handler) string {
+		document, err := plugins.OpenAPI("a", "1", []plugins.Route{{Pattern: "POST /api/shop/orders", Handler: h}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(document)
+	}
+	if got, want := described(guarded), described(h); got != want || !strings.Contains(got, "weight") {
+		t.Errorf("it is described as\n%s\nand not\n%s", got, want)
 	}
 }
 

@@ -2,6 +2,8 @@ package satellite_test
 
 import (
 	"fmt"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,29 @@ func TestAPI(t *testing.T) {
 	t.Run("rotating ends the old token on every route", func(t *testing.T) { rotated(t, s) })
 	t.Run("deleting ends the token and the assignments, and keeps the history", func(t *testing.T) { deleted(t, s) })
 	t.Run("there are at most 1,000", func(t *testing.T) { limited(t, s) })
+}
+
+func TestTheREADMEListsEveryFlag(t *testing.T) {
+	help, err := servertest.Command(t, nil, "satellite", "-h").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^  -([a-z-]+).*\n    \t.*\n    \t([A-Z_]+)$`).FindAllSubmatch(help, -1)
+	if n := strings.Count(string(help), "\n  -"); n == 0 || n != len(rows) {
+		t.Errorf("%d of %d flags are understood in\n%s", len(rows), n, help)
+	}
+	for _, row := range rows {
+		if want := fmt.Sprintf("\n| `-%s` | `%s` | ", row[1], row[2]); !strings.Contains(string(text), want) {
+			t.Errorf("README.md has no row%s", want)
+		}
+	}
+	if !strings.Contains(string(text), "CHECKSTACK_SATELLITE_TOKEN") {
+		t.Error("README.md does not say where the token comes from")
+	}
 }
 
 // registered is a satellite and its token, as they are answered together.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"checkstack/plugins"
@@ -33,6 +35,40 @@ var (
 	//go:embed sql/heartbeat.sql
 	heartbeatSQL string
 )
+
+// maxBeats is how many heartbeats of one satellite are noted at once. Each holds a connection of the pool while it waits
+// for the satellite's row, which a batch that is recorded holds. Such batches are as many as a quarter of the pool, so
+// what waits for them is half of it at most.
+const maxBeats = 2
+
+// beats counts the heartbeats that are being noted.
+type beats struct {
+	mu sync.Mutex
+	of map[string]int // by satellite
+}
+
+// enterBeat lets a heartbeat of a satellite in, before its body is read.
+func (p *Satellites) enterBeat(r *http.Request) (leave func(), err error) {
+	id, _, err := p.authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	b := &p.beats
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.of[id] == maxBeats {
+		return nil, &plugins.Error{Status: http.StatusTooManyRequests,
+			Message: fmt.Sprintf("%d heartbeats of this satellite are being noted already", maxBeats)}
+	}
+	b.of[id]++
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.of[id]--; b.of[id] == 0 {
+			delete(b.of, id)
+		}
+	}, nil
+}
 
 // heartbeat answers POST /heartbeat.
 func (p *Satellites) heartbeat(r *http.Request, in wire.Heartbeat) (answer wire.HeartbeatAnswer, err error) {
@@ -69,6 +105,7 @@ func (p *Satellites) heartbeat(r *http.Request, in wire.Heartbeat) (answer wire.
 	if err != nil {
 		return wire.HeartbeatAnswer{}, err
 	}
+	p.returned(before)
 	answer.ServerTime = answer.ServerTime.UTC()
 	p.compare(before, in, answer)
 	return answer, nil
@@ -104,12 +141,29 @@ func (p *Satellites) back(ctx context.Context, tx *sql.Tx, s Satellite) error {
 	return p.tell(ctx, tx, s, nil)
 }
 
+// returned logs that a satellite is online, if it was not until its sign of life was noted.
+func (p *Satellites) returned(before Satellite) {
+	log := p.host.Log.With("satellite", before.ID, "name", before.Name)
+	switch {
+	case !before.Offline:
+	case before.LastSeenAt == nil:
+		log.Info("satellite is online for the first time")
+	default:
+		log.Info("satellite is online again", "away", time.Since(*before.LastSeenAt).Round(time.Second))
+	}
+}
+
+// subject is what all signals of a satellite tell of it.
+type subject struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Region string `json:"region"`
+}
+
 // change is the data of the signals satellite.offline and satellite.online.
 type change struct {
-	ID     string     `json:"id"`
-	Name   string     `json:"name"`
-	Region string     `json:"region"`
-	Since  *time.Time `json:"offlineSince"` // when it was last heard of; null where it is online
+	subject
+	Since *time.Time `json:"offlineSince"` // when it was last heard of; null where it is online
 }
 
 // tell tells everybody that a satellite is offline since a time, or online for nil.
@@ -121,10 +175,40 @@ func (p *Satellites) tell(ctx context.Context, tx *sql.Tx, s Satellite, since *t
 	if since != nil {
 		name = "satellite.offline"
 	}
-	if err := p.events.Publish(ctx, tx, signals.Event{Name: name, Data: change{s.ID, s.Name, s.Region, since}}); err != nil {
+	return p.publish(ctx, tx, name, change{subject{s.ID, s.Name, s.Region}, since})
+}
+
+// publish tells callers with a token what has become of a satellite, once tx is committed.
+func (p *Satellites) publish(ctx context.Context, tx *sql.Tx, name string, data any) error {
+	if err := p.events.Publish(ctx, tx, signals.Event{Name: name, Data: data}); err != nil {
 		return fmt.Errorf("publish %s: %w", name, err)
 	}
 	return nil
+}
+
+//go:embed sql/offline_count.sql
+var offlineCountSQL string
+
+// probe says how many satellites are lost. Everybody may read its message, so it names none of them.
+func (p *Satellites) probe() plugins.Probe {
+	return plugins.Probe{
+		Name:     "satellite.online",
+		Optional: true, // this server works without them
+		Check: func(ctx context.Context) (plugins.Result, error) {
+			var offline, all int
+			if err := p.host.DB.QueryRowContext(ctx, offlineCountSQL).Scan(&offline, &all); err != nil {
+				return plugins.Result{}, errors.New("the satellites cannot be counted")
+			}
+			are := "are"
+			switch offline {
+			case 0:
+				return plugins.Result{OK: true}, nil
+			case 1:
+				are = "is"
+			}
+			return plugins.Result{Message: fmt.Sprintf("%d of %d satellites %s offline", offline, all, are)}, nil
+		},
+	}
 }
 
 const (

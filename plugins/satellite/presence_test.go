@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +68,10 @@ func TestPresence(t *testing.T) {
 	t.Run("a heartbeat shows how a satellite is", func(t *testing.T) { heartbeat(t, s) })
 	t.Run("a heartbeat that is not as it must be changes nothing", func(t *testing.T) { badHeartbeat(t, s) })
 	t.Run("a wrong clock is measured and shown", func(t *testing.T) { clock(t, s) })
+	t.Run("two heartbeats of a satellite are noted at once, and no more", func(t *testing.T) { pressing(t, s) })
+	t.Run("a token is asked for before the body", func(t *testing.T) {
+		s.Do(t, "POST", base+"/heartbeat", "sat_", `{`).Is(t, 401, badToken)
+	})
 	t.Run("silence is told once, and its end", func(t *testing.T) { silence(t, s) })
 	t.Run("each satellite may be silent for its own time", func(t *testing.T) { patience(t, s) })
 	t.Run("many that fall silent at once are each told once", func(t *testing.T) { many(t, s) })
@@ -132,6 +137,35 @@ func badHeartbeat(t *testing.T, s *servertest.Server) {
 	}
 }
 
+// pressing holds the row that heartbeats wait for.
+func pressing(t *testing.T, s *servertest.Server) {
+	sat, other := register(t, s, "Pressing"), register(t, s, "Not pressing")
+	tx, err := s.DB.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `select from satellite.satellites where id = $1 for update`, sat.ID); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() { s.Do(t, "POST", base+"/heartbeat", sat.Token, beat(time.Now())).Has(t, 200) })
+	}
+	waiting(t, s, "%token_hash = $1%for no key update%", 2)
+	res := s.Do(t, "POST", base+"/heartbeat", sat.Token, beat(time.Now()))
+	res.Is(t, 429, `{"error":"Too Many Requests","message":"2 heartbeats of this satellite are being noted already"}`)
+	if got := res.Header.Get("Retry-After"); got != "1" {
+		t.Errorf("Retry-After is %q", got)
+	}
+	alive(t, s, other)
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	all.Wait()
+	alive(t, s, sat)
+}
+
 func clock(t *testing.T, s *servertest.Server) {
 	sat := register(t, s, "Clock")
 	for _, test := range []struct {
@@ -188,8 +222,27 @@ func silence(t *testing.T, s *servertest.Server) {
 			t.Errorf("in round %d: %s", round, got)
 		}
 	}
+	s.Do(t, "DELETE", satellites+"/"+sat.ID, servertest.Admin, nil).Has(t, 204)
+	if got := events(t, s, sat); !strings.HasSuffix(got, " online deleted") {
+		t.Errorf("after it was deleted: %s", got)
+	}
+	if n := count(t, s, `select count(*) from signals.events where name = 'satellite.deleted' and data::jsonb = $1::jsonb`,
+		fmt.Sprintf(`{"id":%q,"name":"Silence","region":""}`, sat.ID)); n != 1 {
+		t.Errorf("%d signals tell of its end", n)
+	}
 	if n := count(t, s, `select count(*) from signals.events where data ->> 'id' = $1 and public`, sat.ID); n != 0 {
 		t.Errorf("%d of the signals are for everybody", n)
+	}
+	for text, want := range map[string]int{`"msg":"satellite is online for the first time"`: 1, `"msg":"satellite is online again"`: 3, `"away":"`: 3} {
+		n := 0
+		for line := range strings.SplitSeq(s.Log(), "\n") {
+			if strings.Contains(line, text) && strings.Contains(line, sat.ID) {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("the log has %d times %s, want %d", n, text, want)
+		}
 	}
 }
 
@@ -267,6 +320,38 @@ func unknown(t *testing.T, s *servertest.Server) {
 	if got := status(); got != "healthy" {
 		t.Errorf("when its satellite is back the system is %s", got)
 	}
+}
+
+// TestAProbeCountsTheSatellitesThatAreLost has five that were heard of, and one that never was.
+func TestAProbeCountsTheSatellitesThatAreLost(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	register(t, s, "Never heard of")
+	fleet := make([]registered, 5)
+	for i := range fleet {
+		fleet[i] = register(t, s, fmt.Sprint("Satellite ", i))
+		alive(t, s, fleet[i])
+	}
+	probe := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); ; { // the result of a probe is reused for a second
+			res := s.Do(t, "GET", "/.checkstack/ready/satellite.online", "", nil)
+			if res.Has(t, 200); strings.Contains(res.Body, want) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the probe still says %s, want %s", res.Body, want)
+			}
+		}
+	}
+	probe(`"name":"satellite.online","critical":false,"ok":true,"durationMs":`)
+	for i, want := range []string{"1 of 5 satellites is offline", "2 of 5 satellites are offline"} {
+		silentFor(t, s, fleet[i], 46)
+		probe(`"critical":false,"ok":false,"message":"` + want + `"`)
+	}
+	s.Do(t, "GET", "/.checkstack/ready", "", nil).Has(t, 200)
+	alive(t, s, fleet[0])
+	s.Do(t, "DELETE", satellites+"/"+fleet[1].ID, servertest.Admin, nil).Has(t, 204)
+	probe(`"critical":false,"ok":true`)
 }
 
 // TestATimeWithoutAServerIsNotSilence stops the only server for what the database takes for an hour.

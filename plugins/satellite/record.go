@@ -24,15 +24,18 @@ import (
 // Any of it may be repeated whole, because a commit whose answer is lost may or may not have happened: the satellite
 // sends the batch again, and either it is new, or its number is there.
 
-// maxJournals is how many journals a satellite may have had. Each is a disk that it lost, or that was not kept.
+// maxJournals is how many journals a satellite may have had. Each is a disk that it lost, or that was not kept. Beyond
+// that the one that was not used for longest is forgotten, if that is 400 days or more: what it could still repeat is
+// older than the days of the history are kept, unless somebody keeps them for longer than the 365 days of the default,
+// and is refused for its age.
 const maxJournals = 10_000
 
 // record stores a batch for whoever holds a token, all of it or nothing.
 func (p *Satellites) record(ctx context.Context, token hash, batch wire.Batch) (answer wire.Answer, err error) {
-	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
+	var s Satellite
+	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) (err error) {
 		answer = wire.Answer{Refused: []plugins.Refusal{}}
-		s, err := lockToken(ctx, tx, token)
-		if err != nil {
+		if s, err = lockToken(ctx, tx, token); err != nil {
 			return err
 		}
 		if err := p.heard(ctx, tx, s); err != nil {
@@ -67,6 +70,9 @@ func (p *Satellites) record(ctx context.Context, token hash, batch wire.Batch) (
 		answer.Refused = append(answer.Refused, recorded.Refused...)
 		return nil
 	})
+	if err == nil {
+		p.returned(s)
+	}
 	return answer, err
 }
 
@@ -75,6 +81,8 @@ var (
 	findJournalSQL string
 	//go:embed sql/journal_count.sql
 	countJournalsSQL string
+	//go:embed sql/journal_forget.sql
+	forgetJournalSQL string
 	//go:embed sql/journal_move.sql
 	moveJournalSQL string
 )
@@ -92,15 +100,23 @@ func applied(ctx context.Context, tx *sql.Tx, satellite, journal string) (batch 
 	if err := tx.QueryRowContext(ctx, countJournalsSQL, satellite).Scan(&others); err != nil {
 		return 0, fmt.Errorf("count the journals of a satellite: %w", err)
 	}
-	if others >= maxJournals {
-		return 0, &plugins.Error{
-			Status:  http.StatusConflict,
-			Title:   "Limit reached",
-			Message: fmt.Sprintf("this satellite has had %d journals; keep its journal on a disk that lasts, and register it anew", others),
-			Field:   "journal",
-		}
+	if others < maxJournals {
+		return 0, nil
 	}
-	return 0, nil
+	result, err := tx.ExecContext(ctx, forgetJournalSQL, satellite)
+	if err != nil {
+		return 0, fmt.Errorf("forget a journal: %w", err)
+	}
+	if forgotten, err := result.RowsAffected(); err != nil || forgotten > 0 {
+		return 0, err
+	}
+	return 0, &plugins.Error{
+		Status: http.StatusConflict,
+		Title:  "Limit reached",
+		Message: fmt.Sprintf("this satellite has had %d journals in the last 400 days; keep its journal on a disk that lasts, and register it anew",
+			others),
+		Field: "journal",
+	}
 }
 
 // moveJournal notes that a batch is applied.

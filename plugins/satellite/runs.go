@@ -2,7 +2,6 @@ package satellite
 
 import (
 	"bytes"
-	"compress/flate"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -12,6 +11,7 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"checkstack/plugins"
@@ -21,8 +21,11 @@ import (
 // What a satellite found. The body comes from far away and may be compressed, so it is read with a bound on what it
 // becomes and counted before it is decoded: eight million bytes of "0," would be a gigabyte of runs. A run that cannot
 // be read spoils its batch, and the error names it; one that is not wanted is refused by name, and spoils nothing.
+//
+// A satellite takes 400 for the server's last word on a batch. So it says something of a body that came whole only; one
+// that did not is answered with 408 or 503, as everywhere (plugins.Bodies), and sent again.
 
-// ingestTimeout is for one batch, from when it is its turn.
+// ingestTimeout is for one batch, with what it waits for.
 const ingestTimeout = time.Minute
 
 // runs answers POST /runs.
@@ -34,21 +37,33 @@ func (p *Satellites) runs(w http.ResponseWriter, r *http.Request) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return unsupported("the body must be JSON, with Content-Type: application/json")
 	}
+	zipped, err := coding(w, r)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), ingestTimeout)
 	defer cancel()
-	done, err := p.arrivals.enter(ctx, id)
+	from, err := p.arrivals.enter(id)
+	if err != nil {
+		return err
+	}
+	defer p.arrivals.leave(id)
+	sent, free, err := p.receive(ctx, from, w, r)
+	if err != nil {
+		return err
+	}
+	free = sync.OnceFunc(free)
+	defer free()
+	done, err := p.arrivals.decode(ctx, from)
 	if err != nil {
 		return err
 	}
 	defer done()
-	body, err := readBody(w, r)
+	batch, err := decodeBody(sent, zipped)
 	if err != nil {
 		return err
 	}
-	batch, err := decodeBatch(body)
-	if err != nil {
-		return err
-	}
+	free()
 	var answer wire.Answer
 	err = p.arrivals.record(ctx, func() (err error) {
 		answer, err = p.record(ctx, token, batch)
@@ -70,50 +85,62 @@ func unsupported(why string) error {
 	return &plugins.Error{Status: http.StatusUnsupportedMediaType, Message: why}
 }
 
-// readBody reads a body of at most [wire.MaxBody] bytes, as it is sent and as it is decompressed.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	var source io.Reader = http.MaxBytesReader(w, r.Body, wire.MaxBody)
+// coding reports whether a body is compressed with gzip.
+func coding(w http.ResponseWriter, r *http.Request) (zipped bool, err error) {
 	switch strings.ToLower(r.Header.Get("Content-Encoding")) {
 	case "", "identity":
+		return false, nil
 	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(source)
+		return true, nil
+	}
+	w.Header().Set("Accept-Encoding", "gzip") // RFC 9110, section 12.5.3
+	return false, unsupported("the body may be compressed with gzip, and with nothing else")
+}
+
+// receive reads a body of at most [wire.MaxBody] bytes as it is sent. free gives its room back.
+func (p *Satellites) receive(ctx context.Context, from *sender, w http.ResponseWriter, r *http.Request) (sent []byte, free func(), err error) {
+	size := r.ContentLength
+	if size < 0 || size > wire.MaxBody { // not known, or to be refused when so much of it has come
+		size = wire.MaxBody
+	}
+	free, err = p.arrivals.receive(ctx, from, size)
+	if err != nil {
+		return nil, nil, err
+	}
+	sent, err = io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxBody))
+	if err != nil {
+		free()
+		return nil, nil, err
+	}
+	return sent, free, nil
+}
+
+// decodeBody reads the batch in a body that has come whole.
+func decodeBody(sent []byte, zipped bool) (wire.Batch, error) {
+	body := sent
+	if zipped {
+		z, err := gzip.NewReader(bytes.NewReader(sent))
 		if err != nil {
-			return nil, unreadable(err)
+			return wire.Batch{}, notGzip(err)
 		}
-		source = z
-	default:
-		w.Header().Set("Accept-Encoding", "gzip") // RFC 9110, section 12.5.3
-		return nil, unsupported("the body may be compressed with gzip, and with nothing else")
+		body, err = io.ReadAll(io.LimitReader(z, wire.MaxBody+1))
+		switch {
+		case err != nil:
+			return wire.Batch{}, notGzip(err)
+		case len(body) > wire.MaxBody:
+			return wire.Batch{}, &http.MaxBytesError{Limit: wire.MaxBody}
+		}
 	}
-	body, err := io.ReadAll(io.LimitReader(source, wire.MaxBody+1))
-	switch {
-	case err != nil:
-		return nil, unreadable(err)
-	case len(body) > wire.MaxBody:
-		return nil, &http.MaxBytesError{Limit: wire.MaxBody}
-	}
-	http.NewResponseController(w).SetReadDeadline(time.Time{}) // the body is here; what follows may take its time
-	return body, nil
+	return decodeBatch(body)
 }
 
-// unreadable is the error for a body that is too long, did not come to its end, or is not what gzip writes.
-func unreadable(err error) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return err
+// notGzip is the error for a body that cannot be decompressed.
+func notGzip(err error) error {
+	why := "it is not what gzip writes"
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		why = "it ends too early"
 	}
-	return plugins.Invalid("", "the body could not be read to its end: %s", reason(err))
-}
-
-// reason is what a caller is told of an error of his body.
-func reason(err error) string {
-	_, corrupt := errors.AsType[flate.CorruptInputError](err)
-	switch {
-	case corrupt, errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum):
-		return "it is not what gzip writes"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "it ends too early"
-	}
-	return "the connection failed"
+	return plugins.Invalid("", "the body could not be read to its end: %s", why)
 }
 
 // incoming is a [wire.Batch] whose runs are counted before they are decoded.

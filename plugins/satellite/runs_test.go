@@ -1,8 +1,6 @@
 package satellite_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -62,6 +60,7 @@ func TestRuns(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
 	t.Run("a body that is not as it must be names the field and changes nothing", func(t *testing.T) { malformed(t, s) })
 	t.Run("a body may be compressed, and is bounded", func(t *testing.T) { bodies(t, s) })
+	t.Run("a body that does not come whole is no verdict, and holds up nobody", func(t *testing.T) { stalled(t, s) })
 	t.Run("what is not wanted is refused by name and stops nothing else", func(t *testing.T) { refused(t, s) })
 	t.Run("a numbered batch is applied once, whatever the age of its runs", func(t *testing.T) { numbered(t, s) })
 	t.Run("a batch without a number is told by its runs", func(t *testing.T) { unnumbered(t, s) })
@@ -154,75 +153,6 @@ func malformed(t *testing.T, s *servertest.Server) {
 	if read(t, s, p.ID).LastSeenAt != nil {
 		t.Error("a malformed body counts as a sign of life")
 	}
-}
-
-// compressed sends a body with a content coding.
-func compressed(t testing.TB, s *servertest.Server, token, coding string, body []byte) servertest.Response {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+base+"/runs", bytes.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Content-Encoding", coding)
-	return s.Send(t, req)
-}
-
-func zip(t testing.TB, body []byte) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	z.Write(body)
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
-}
-
-func bodies(t *testing.T, s *servertest.Server) {
-	p := newPlace(t, s, "Bodies")
-	body, err := json.Marshal(batch{runs: p.runs(5000)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	compressed(t, s, p.Token, "gzip", zip(t, body)).Is(t, 200, answer(5000, 0))
-	compressed(t, s, p.Token, "GZIP", zip(t, body)).Is(t, 200, answer(0, 5000))
-	compressed(t, s, p.Token, "identity", body).Is(t, 200, answer(0, 5000))
-	p.has(t, s, 5000, 5000)
-
-	const tooLarge = `{"error":"Body too large","message":"the body may have at most 8388608 bytes"}`
-	spaces := func(n int) []byte { return append([]byte(`{"runs":[]}`), bytes.Repeat([]byte(" "), n-11)...) }
-	send(t, s, p.Token, string(spaces(8<<20))).Is(t, 200, answer(0, 0))
-	compressed(t, s, p.Token, "gzip", zip(t, spaces(8<<20))).Is(t, 200, answer(0, 0))
-	compressed(t, s, p.Token, "gzip", zip(t, spaces(8<<20+1))).Is(t, 413, tooLarge)
-	bomb := zip(t, bytes.Repeat([]byte(" "), 32<<20)) // 32 kB
-	compressed(t, s, p.Token, "gzip", bomb).Is(t, 413, tooLarge)
-	var parts []byte // each small
-	for range 9 {
-		parts = append(parts, zip(t, spaces(1<<20))...)
-	}
-	compressed(t, s, p.Token, "gzip", parts).Is(t, 413, tooLarge)
-
-	many := `{"runs":[` + strings.Repeat("0,", 4_000_000) + `0]}` // would be a gigabyte of runs
-	send(t, s, p.Token, many).IsInvalid(t, "runs", "expected at most 5000 runs")
-	many = `{"runs":[` + strings.Repeat("{},", 2_000_000) + `{}]}`
-	compressed(t, s, p.Token, "gzip", zip(t, []byte(many))).IsInvalid(t, "runs", "expected at most 5000 runs")
-	send(t, s, p.Token, batch{runs: p.runs(5001)}).IsInvalid(t, "runs", "expected at most 5000 runs")
-
-	whole := zip(t, body)
-	compressed(t, s, p.Token, "gzip", whole[:len(whole)/2]).IsInvalid(t, "", "the body could not be read to its end: it ends too early")
-	compressed(t, s, p.Token, "gzip", nil).IsInvalid(t, "", "the body could not be read to its end: it ends too early")
-	compressed(t, s, p.Token, "gzip", body).IsInvalid(t, "", "the body could not be read to its end: it is not what gzip writes")
-	broken := bytes.Clone(whole)
-	broken[len(broken)-6] ^= 1 // the checksum
-	compressed(t, s, p.Token, "gzip", broken).IsInvalid(t, "", "the body could not be read to its end: it is not what gzip writes")
-	res := compressed(t, s, p.Token, "br", body)
-	res.Is(t, 415, `{"error":"Unsupported Media Type","message":"the body may be compressed with gzip, and with nothing else"}`)
-	if got := res.Header.Get("Accept-Encoding"); got != "gzip" {
-		t.Errorf("Accept-Encoding is %q", got)
-	}
-	p.has(t, s, 5000, 5000)
 }
 
 func refused(t *testing.T, s *servertest.Server) {
@@ -331,10 +261,30 @@ func journals(t *testing.T, s *servertest.Server) {
 		t.Errorf("%d of 3 journals have their number", n)
 	}
 	exec(t, s, `insert into satellite.journals select $1, gen_random_uuid()::text, 1 from generate_series(1, 9997)`, p.ID)
-	send(t, s, p.Token, batch{1, plugins.NewID(), p.runs(1)}).Is(t, 409, `{"error":"Limit reached",`+
-		`"message":"this satellite has had 10000 journals; keep its journal on a disk that lasts, and register it anew","field":"journal"}`)
+	const limit = `{"error":"Limit reached","message":"this satellite has had 10000 journals in the last 400 days; ` +
+		`keep its journal on a disk that lasts, and register it anew","field":"journal"}`
+	send(t, s, p.Token, batch{1, plugins.NewID(), p.runs(1)}).Is(t, 409, limit)
 	send(t, s, p.Token, batch{3, second, p.runs(1)}).Is(t, 200, answer(1, 0))
 	p.has(t, s, 6, 6)
+
+	// One of those that were not used for 400 days makes room: the longest unused one.
+	exec(t, s, `update satellite.journals set used_at = now() - interval '399 days' where satellite_id = $1`, p.ID)
+	send(t, s, p.Token, batch{1, plugins.NewID(), p.runs(1)}).Is(t, 409, limit)
+	exec(t, s, `update satellite.journals set used_at = now() - interval '401 days' where satellite_id = $1 and journal = ''`, p.ID)
+	exec(t, s, `update satellite.journals set used_at = now() - interval '402 days' where satellite_id = $1 and journal = any(array[$2, $3])`, p.ID, first, second)
+	send(t, s, p.Token, batch{4, second, p.runs(1)}).Is(t, 200, answer(1, 0)) // is used again
+	third := plugins.NewID()
+	send(t, s, p.Token, batch{1, third, p.runs(1)}).Is(t, 200, answer(1, 0))
+	if n := count(t, s, `select count(*) from satellite.journals where satellite_id = $1 and journal = any(array['', $2, $3, $4])`,
+		p.ID, first, second, third); n != 3 {
+		t.Errorf("%d of 3 journals are left", n)
+	}
+	send(t, s, p.Token, batch{4, first, p.runs(1)}).Is(t, 200, answer(1, 0)) // '' goes for it
+	send(t, s, p.Token, batch{1, plugins.NewID(), p.runs(1)}).Is(t, 409, limit)
+	if n := count(t, s, `select count(*) from satellite.journals where satellite_id = $1`, p.ID); n != 10_000 {
+		t.Errorf("%d journals are kept", n)
+	}
+	p.has(t, s, 9, 9)
 }
 
 func atOnce(t *testing.T, s *servertest.Server) {

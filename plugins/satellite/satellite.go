@@ -42,11 +42,13 @@ type Satellites struct {
 	events   *signals.Signals
 	board    *board
 	arrivals *arrivals
+	beats    beats
 }
 
 // New builds the plugin.
 func New(host *plugins.Host, checks *healthcheck.Healthcheck, events *signals.Signals) *Satellites {
 	p := &Satellites{host: host, checks: checks, events: events, arrivals: newArrivals(host.DB.Stats().MaxOpenConnections)}
+	p.beats.of = make(map[string]int)
 	p.board = newBoard(host.Log, p.readSheets)
 	return p
 }
@@ -69,7 +71,7 @@ func (p *Satellites) init(context.Context) error {
 		handle("POST /satellites/{id}/rotate", plugins.Admin, plugins.JSON(p.rotate)),
 		handle("GET /assignments", plugins.Own, handler(p.assignments)),
 		handle("POST /runs", plugins.Own, handler(p.runs)),
-		handle("POST /heartbeat", plugins.Own, plugins.JSON(p.heartbeat)),
+		handle("POST /heartbeat", plugins.Own, plugins.Guard(plugins.JSON(p.heartbeat), p.enterBeat)),
 	)
 }
 
@@ -81,5 +83,6 @@ func (p *Satellites) afterPluginsReady(context.Context) error {
 	p.host.Go(p.watch)
 	p.host.Listen(healthcheck.Changed, func(string) { p.board.stale("") })
 	p.host.Listen(changed, p.board.stale)
+	p.host.Readiness.Register(p.probe())
 	return nil
 }

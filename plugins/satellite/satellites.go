@@ -37,7 +37,7 @@ type Satellite struct {
 	ClockSkewed  bool       `json:"clockSkewed"`  // that is more than 30 s, either way
 	Checks       int64      `json:"checks"`       // how many it runs at intervals
 	PendingRuns  int64      `json:"pendingRuns"`  // that were not acknowledged
-	PendingBytes int64      `json:"pendingBytes"` // of its journal
+	PendingBytes int64      `json:"pendingBytes"` // of these
 	Dropped      int64      `json:"dropped"`      // runs that it had no room for, since its journal was made
 }
 
@@ -300,17 +300,19 @@ func (p *Satellites) remove(r *http.Request, _ plugins.None) (plugins.None, erro
 	}
 	ctx := r.Context()
 	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(ctx, deleteSQL, id)
-		if err != nil {
-			return fmt.Errorf("delete a satellite: %w", err)
-		}
-		if n, err := result.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
+		gone := subject{ID: id}
+		err := tx.QueryRowContext(ctx, deleteSQL, id).Scan(&gone.Name, &gone.Region)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
 			return plugins.NotFound("satellite")
+		case err != nil:
+			return fmt.Errorf("delete a satellite: %w", err)
 		}
 		if err := p.checks.RemoveSource(ctx, tx, id); err != nil {
 			return fmt.Errorf("remove a source: %w", err)
+		}
+		if err := p.publish(ctx, tx, "satellite.deleted", gone); err != nil {
+			return err
 		}
 		return announce(ctx, tx, id)
 	})

@@ -40,8 +40,8 @@ func TestAPI(t *testing.T) {
 		}
 		is(t, first(listen(t, s, viewer, "?name=a.b&name=a.c", "", 4, tell)), "a.b 2", "a.c 4", "a.b 5", "a.c 6")
 		for query, message := range map[string]string{
-			"?name=":           "expected the name of an event, such as incident.opened",
-			"?name=a.b&name=*": "expected the name of an event, such as incident.opened",
+			"?name=":           "expected the name of an event, such as satellite.offline",
+			"?name=a.b&name=*": "expected the name of an event, such as satellite.offline",
 			"?" + strings.Repeat("&name=a.b", 51)[1:]: "expected at most 50 names",
 		} {
 			s.Do(t, "GET", "/api/signals/events"+query, "", nil).IsInvalid(t, "name", message)
@@ -128,7 +128,7 @@ func TestEventsThatCannotBeAreErrorsAndChangeNothing(t *testing.T) {
 		event signals.Event
 		want  string
 	}{
-		{signals.Event{}, `publish the event "": the name must be like incident.opened, of at most 100 bytes`},
+		{signals.Event{}, `publish the event "": the name must be like satellite.offline, of at most 100 bytes`},
 		{public("a", nil), `publish the event "a": the name must be`},
 		{public("a.", nil), `the name must be`},
 		{public(".a", nil), `the name must be`},

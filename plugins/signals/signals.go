@@ -91,14 +91,14 @@ var errReserved = errors.New(`names that begin with "signals." are the plugin's 
 // back. Events of one transaction are told in the order in which they were published, and after those of transactions that
 // had been committed when it published them.
 //
-// The name has at most 100 bytes and begins with the ID of the plugin, as in "incident.opened"; the data has at most 16 KiB
+// The name has at most 100 bytes and begins with the ID of the plugin, as in "satellite.offline"; the data has at most 16 KiB
 // as JSON. Another event is an error, and so is what the database says.
 func (s *Signals) Publish(ctx context.Context, tx *sql.Tx, e Event) error {
 	data, err := json.Marshal(e.Data)
 	switch {
 	case err != nil:
 	case !wellFormed(e.Name):
-		err = fmt.Errorf("the name must be like incident.opened, of at most %d bytes", longestName)
+		err = fmt.Errorf("the name must be like satellite.offline, of at most %d bytes", longestName)
 	case strings.HasPrefix(e.Name, "signals."):
 		err = errReserved
 	case len(data) > mostData:

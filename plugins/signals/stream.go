@@ -130,7 +130,7 @@ func (c *client) ask(r *http.Request) error {
 	}
 	for _, name := range c.names {
 		if !wellFormed(name) {
-			return plugins.Invalid("name", "expected the name of an event, such as incident.opened")
+			return plugins.Invalid("name", "expected the name of an event, such as satellite.offline")
 		}
 	}
 	return nil
