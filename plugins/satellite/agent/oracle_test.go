@@ -114,7 +114,7 @@ func (o *oracle) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
 		o.seen.beats = append(o.seen.beats, beat{time.Now(), in})
 		o.mu.Unlock()
-		plugins.WriteJSON(w, r, 200, wire.HeartbeatAnswer{ServerTime: time.Now(), SkewMs: in.SentAt.Sub(time.Now()).Milliseconds()})
+		plugins.WriteJSON(w, r, 200, wire.HeartbeatAnswer{ServerTime: time.Now(), SkewMs: time.Until(in.SentAt).Milliseconds()})
 	default:
 		plugins.WriteError(w, r, plugins.NotFound("route "+r.URL.Path))
 	}

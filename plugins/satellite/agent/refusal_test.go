@@ -133,13 +133,15 @@ func TestAnswersOfSomethingElseEndNoBatch(t *testing.T) {
 		"JSON of something else":    func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"status":"ok"}`) },
 		"too few":                   func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"stored":0,"known":0,"refused":[]}`) },
 		"negative":                  func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"stored":2,"known":-1,"refused":[]}`) },
-		"a redirect":                func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/api/satellite/stolen", 307) },
-		"no such plugin":            func(w http.ResponseWriter, r *http.Request) { plugins.WriteError(w, r, plugins.NotFound("plugin")) },
-		"a conflict":                func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(409) },
-		"too many requests":         func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) },
-		"a bad gateway":             func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) },
-		"no answer":                 func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"no body":                   func(http.ResponseWriter, *http.Request) {},
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/api/satellite/stolen", http.StatusTemporaryRedirect)
+		},
+		"no such plugin":    func(w http.ResponseWriter, r *http.Request) { plugins.WriteError(w, r, plugins.NotFound("plugin")) },
+		"a conflict":        func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(409) },
+		"too many requests": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(429) },
+		"a bad gateway":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(502) },
+		"no answer":         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"no body":           func(http.ResponseWriter, *http.Request) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -110,7 +110,7 @@ func (s *scheduler) set(checks []wire.Check, now bool) {
 		next := &scheduled{Check: c, cancel: cancel, done: make(chan struct{})}
 		s.checks[k] = next
 		first := slot(c, time.Now())
-		if now && first.Sub(time.Now()) > soon {
+		if now && time.Until(first) > soon {
 			first = time.Now().Add(phase(c) % soon)
 		}
 		s.work.Go(func() {

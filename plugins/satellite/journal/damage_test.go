@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"fmt"
 	"hash/crc32"
 	"log/slog"
 	"maps"
@@ -315,7 +314,7 @@ func FuzzReader(f *testing.F) {
 			}
 			j.Ack(b)
 		}
-		if news != 1 && !strings.Contains(fmt.Sprintf("%s", data), "new") {
+		if news != 1 && !strings.Contains(string(data), "new") {
 			t.Fatalf("a new run came out %d times", news)
 		}
 	})
