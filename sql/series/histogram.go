@@ -67,11 +67,11 @@ func (n *numbers) Scan(src any) error {
 		return nil
 	}
 	v := int64(-1) // no digit yet
-	for _, c := range text[1:] {
+	for i, c := range text[1:] {
 		switch {
 		case c >= '0' && c <= '9' && v <= (math.MaxInt64-9)/10:
 			v = 10*max(v, 0) + int64(c-'0')
-		case (c == ',' || c == '}') && v >= 0:
+		case v >= 0 && (c == ',' || c == '}' && i == len(text)-2):
 			*n = append(*n, v)
 			v = -1
 		default:
