@@ -112,7 +112,7 @@ func TestARollupKilledAtAnyMomentLosesAndDoublesNothing(t *testing.T) {
 	s := newSender(l, l.history, "late")
 	const due = `select count(*) from checkstack.health_check_aggregates
 		where bucket_size = 'hourly' and bucket_start < date_trunc('day', now() - interval '30 days', 'UTC')`
-	kills, halfway := shortOr(15, 50), 0
+	kills, halfway := shortOr(50, 500), 0
 	for killed, finished := 0, 0; killed < kills; {
 		for chunk := range slices.Chunk(l.ofLastDays(2000, 90), 1000) {
 			if err := s.send(t.Context(), chunk); err != nil {
