@@ -186,7 +186,6 @@ func TestEveryServerTellsEveryEvent(t *testing.T) {
 
 func TestStreamsDoNotHoldUpAServerThatStops(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
-	publish(t, s.DB, public("a.n", 1))
 	var streams []*stream
 	for range 3 {
 		st, err := open(t.Context(), s, "", "", "")
