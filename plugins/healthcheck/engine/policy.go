@@ -1,0 +1,153 @@
+// What runs may do on this machine, as the operator says: the networks they may not reach, the commands and variables they may
+// use. Every connection that a check makes goes through [Policy.DialContext], which looks at the address itself, after names
+// were resolved, and again for every redirect: a name that points to a forbidden network is of no use, whenever it does so.
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+
+	"checkstack/plugins"
+)
+
+// Policy is what checks may do. It is made by [Policy.Flags], or its fields are set before the first run. A nil *Policy allows
+// connections to every network, and no commands and variables.
+type Policy struct {
+	Deny      []netip.Prefix // networks that no check may connect to
+	AllowExec bool           // whether checks may run commands
+	AllowEnv  []string       // names of variables that configurations may refer to
+	Getenv    func(string) string
+
+	resolver resolver
+}
+
+// denied is what checks may not reach by default: link-local networks, where clouds have the services that give credentials
+// to whoever asks from the machine itself (RFC 3927, RFC 4291 section 2.5.6), and the addresses of such services elsewhere.
+const denied = "169.254.0.0/16,fe80::/10,fd00:ec2::254/128,100.100.100.200/32,168.63.129.16/32"
+
+// Flags declares the flags that make a policy.
+func (p *Policy) Flags(f *plugins.Flags) {
+	p.Deny, _ = parsePrefixes(denied) // it is well formed
+	f.Func("deny-networks", "`networks` that no check may connect to, whatever name leads there, with commas between them, or none "+
+		"(default "+denied+": link-local, and the metadata services of clouds)", func(s string) (err error) {
+		p.Deny, err = parsePrefixes(s)
+		return err
+	})
+	f.Bool(&p.AllowExec, "allow-exec", false, "let checks of type exec run commands on this machine, as the user that runs this program")
+	f.Func("env-allow", "`names` of environment variables that configurations may refer to as ${ENV:NAME}, with commas between them (default none)",
+		func(s string) error {
+			p.AllowEnv = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+			for _, name := range p.AllowEnv {
+				if !isVariable(name) {
+					return errors.New("expected names of letters, digits and underscores with commas between them")
+				}
+			}
+			return nil
+		})
+}
+
+func parsePrefixes(s string) ([]netip.Prefix, error) {
+	if s == "none" {
+		return nil, nil
+	}
+	var all []netip.Prefix
+	for part := range strings.SplitSeq(s, ",") {
+		part = strings.TrimSpace(part)
+		prefix, err := netip.ParsePrefix(part)
+		if addr, bad := netip.ParseAddr(part); err != nil && bad == nil && addr.Zone() == "" {
+			prefix, err = addr.Prefix(addr.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("expected networks such as 10.0.0.0/8,fd00::/8, or none; %q is not one", part)
+		}
+		all = append(all, prefix.Masked())
+	}
+	return all, nil
+}
+
+// DeniedError says that a check may not connect to an address.
+type DeniedError struct{ Network netip.Prefix }
+
+// Error does not name the address, which may be known to nobody who reads it.
+func (e *DeniedError) Error() string {
+	return "the address is in a network that checks may not connect to, " + e.Network.String() + " (-deny-networks)"
+}
+
+var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052: an IPv4 address in the last 4 bytes
+
+// Allowed returns a [DeniedError] for an address that no check may connect to. An IPv4 address that is written as one of IPv6
+// is looked at as what it is.
+func (p *Policy) Allowed(addr netip.Addr) error {
+	if p == nil {
+		return nil
+	}
+	addr = addr.Unmap().WithZone("")
+	if nat64.Contains(addr) {
+		b := addr.As16()
+		addr = netip.AddrFrom4([4]byte(b[12:]))
+	}
+	for _, prefix := range p.Deny {
+		if prefix.Contains(addr) {
+			return &DeniedError{prefix}
+		}
+	}
+	return nil
+}
+
+// DialContext connects as [net.Dialer] does, but not to an address that is denied. network is "tcp", "tcp4", "tcp6", "udp" and
+// so on; no other kind is allowed when anything is denied, such as a Unix socket.
+func (p *Policy) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if !strings.HasPrefix(network, "tcp") && !strings.HasPrefix(network, "udp") {
+		return nil, fmt.Errorf("connect: the network %q is not one that checks may use", network)
+	}
+	d := net.Dialer{
+		KeepAlive: -1, // no connection outlives a run
+		ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+			addr, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			return p.Allowed(addr.Addr())
+		},
+	}
+	conn, err := d.DialContext(ctx, network, address)
+	if err == nil && p != nil && !isAddress(address) {
+		p.resolver.answered()
+	}
+	return conn, p.asDNSFault(ctx, err)
+}
+
+func isAddress(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// env returns the value of a variable that configurations may refer to.
+func (p *Policy) env(name string) (string, error) {
+	if p == nil || p.Getenv == nil || !slices.Contains(p.AllowEnv, name) {
+		return "", fmt.Errorf("the variable %s is not one that configurations may refer to (-env-allow)", name)
+	}
+	value := p.Getenv(name)
+	if value == "" {
+		return "", fmt.Errorf("the variable %s is not set", name)
+	}
+	return value, nil
+}
+
+func isVariable(name string) bool {
+	for i, r := range name {
+		letter := r == '_' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		if !letter && (i == 0 || r < '0' || r > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
