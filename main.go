@@ -62,7 +62,11 @@ func run(ctx context.Context, args []string, table []plugins.Entry, p plugins.Pr
 	}
 	commands, err := plugins.Commands([]plugins.Command{
 		{
-			Name: "serve", Summary: "run the server until a signal", Flags: c.serveFlags,
+			Name: "serve", Summary: "run the server until a signal",
+			Flags: func(f *plugins.Flags) {
+				c.serveFlags(f)
+				c.settings = plugins.Settings(f, table)
+			},
 			Run: func(ctx context.Context, p plugins.Process) int { return serve(ctx, c, table, p) },
 		},
 		{
@@ -105,7 +109,8 @@ type config struct {
 	drain       time.Duration
 	stopTimeout time.Duration
 	demo        bool
-	now         time.Time // zero: the time by the database's clock
+	settings    map[string]any // of the plugins, by their IDs
+	now         time.Time      // zero: the time by the database's clock
 	ahead       bool
 	from, to    time.Time
 	format      string
@@ -282,7 +287,7 @@ func (s *server) listen(requests context.Context, fatal func(error), getenv func
 	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", ln.Addr().(*net.TCPAddr).Port))
 	s.ready = newReadiness(s.log, s.cfg.readyCache)
 	s.gate = newGate(s.cfg.readyWait, s.cfg.gateQueue)
-	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
+	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal, settings: s.cfg.settings}
 	s.loader.host = func() *plugins.Host {
 		st := s.store.Load()
 		h := &plugins.Host{DB: st.DB, History: st.history, Notices: st, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: getenv}

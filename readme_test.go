@@ -316,10 +316,10 @@ func flags(t *testing.T, command string) (rows []string) {
 	t.Helper()
 	var help bytes.Buffer
 	p := plugins.Process{Getenv: func(string) string { return "" }, Stdout: &help, Stderr: io.Discard}
-	if code := run(t.Context(), []string{command, "-h"}, nil, p); code != 0 {
+	if code := run(t.Context(), []string{command, "-h"}, gen.Plugins, p); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	entry := regexp.MustCompile(`(?m)^  -([a-z-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
+	entry := regexp.MustCompile(`(?m)^  -([a-z0-9-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
 	for _, m := range entry.FindAllStringSubmatch(help.String(), -1) {
 		def := m[3]
 		if def != "" && !strings.Contains(def, " ") {

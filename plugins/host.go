@@ -27,6 +27,11 @@ type Host struct {
 	DataDir   string  // the folder of the private database cluster; empty with a DATABASE_URL
 	Demo      bool    // whether a first boot may create example data
 
+	// Settings is what the package's own function Flags returned, a pointer to its type, now with the values of the command
+	// line and the environment. It is nil where the package has none, and where there is no command line of a server, as in
+	// tests: take it with settings, ok := host.Settings.(*Settings).
+	Settings any
+
 	// Getenv reads the environment the server was started with. Secrets come from here only.
 	Getenv func(string) string
 
