@@ -50,6 +50,9 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 		{args: []string{"export", "-data=testdata/none"}, code: 1, want: `there is no private cluster in`},
 		{args: []string{"export", "-format=xml"}, code: 2, want: `for flag -format: expected csv or json`},
 		{args: []string{"export", "-from=2026-02-01", "-to=2026-02-01"}, code: 2, want: `checkstack: expected a -from that is before -to, which is now if it is not given; see checkstack export -h`},
+		{env: "CHECKSTACK_MASTER_KEY=c2VjcmV0", code: 2, want: "checkstack: the variable CHECKSTACK_MASTER_KEY is not usable: expected 32 bytes as"},
+		{env: "CHECKSTACK_MASTER_KEY_PREVIOUS=c2VjcmV0", code: 2, want: "checkstack: the variable CHECKSTACK_MASTER_KEY_PREVIOUS is not usable: expected 32 bytes as"},
+		{args: []string{"-master-key=c2VjcmV0"}, code: 2, want: "flag provided but not defined: -master-key"},
 		{args: []string{"version"}, code: 0, want: "checkstack dev "},
 		{args: []string{"-h"}, code: 0, want: "CHECKSTACK_READY_WAIT"},
 		{args: []string{"rollup", "-h"}, code: 0, want: "CHECKSTACK_NOW"},
@@ -62,7 +65,7 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 			return ""
 		}
 		p := plugins.Process{Getenv: getenv, Stdout: &out, Stderr: &out}
-		if code := run(t.Context(), c.args, nil, p); code != c.code || !strings.Contains(out.String(), c.want) {
+		if code := run(t.Context(), c.args, nil, p); code != c.code || !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), "c2VjcmV0") {
 			t.Errorf("%v %s: exit code %d, %s", c.args, c.env, code, &out)
 		}
 	}
