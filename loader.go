@@ -65,6 +65,8 @@ type loader struct {
 	host  func() *plugins.Host // what is the same for all: pool, history, addresses
 	fatal func(error)          // told when a plugin's background work has panicked
 
+	settings map[string]any // what the plugins' flags say, by their IDs
+
 	mu      sync.Mutex
 	plugins []*plugin // each after those it requires
 	steps   []step    // what the boot did
@@ -235,7 +237,7 @@ func (l *loader) construct(ctx context.Context, table []plugins.Entry) ([]*plugi
 	for _, p := range added {
 		e := entries[p.id]
 		host := l.host()
-		host.ID, host.Log = p.id, l.log.With("plugin", p.id)
+		host.ID, host.Log, host.Settings = p.id, l.log.With("plugin", p.id), l.settings[p.id]
 		host.Routes, host.Callers, host.Readiness = p.room, p.room, prober{l.ready, p.id}
 		p.lease = plugins.Lend(ctx, host, l.fatal)
 		err := l.step(ctx, "construct", p.id, func(context.Context) error {

@@ -4,7 +4,7 @@
 // The life of the server, from top to bottom:
 //
 //	listen      /.checkstack/health and /ready answer; everything else waits at the gate
-//	database    connect, or start the private cluster; the core's migrations
+//	database    connect, or start the private cluster; the core's migrations; the master key
 //	plugins     New, migrations, gate opens, Init, AfterPluginsReady
 //	ready       until a signal
 //	drain       /ready says no, requests are still served, so that load balancers turn away
@@ -62,7 +62,11 @@ func run(ctx context.Context, args []string, table []plugins.Entry, p plugins.Pr
 	}
 	commands, err := plugins.Commands([]plugins.Command{
 		{
-			Name: "serve", Summary: "run the server until a signal", Flags: c.serveFlags,
+			Name: "serve", Summary: "run the server until a signal",
+			Flags: func(f *plugins.Flags) {
+				c.serveFlags(f)
+				c.settings = plugins.Settings(f, table)
+			},
 			Run: func(ctx context.Context, p plugins.Process) int { return serve(ctx, c, table, p) },
 		},
 		{
@@ -105,6 +109,9 @@ type config struct {
 	drain       time.Duration
 	stopTimeout time.Duration
 	demo        bool
+	settings    map[string]any // of the plugins, by their IDs
+	masterKey   string         // empty: that of the private cluster's folder, or none
+	previousKey string
 	now         time.Time // zero: the time by the database's clock
 	ahead       bool
 	from, to    time.Time
@@ -130,6 +137,17 @@ func (c *config) serveFlags(f *plugins.Flags) {
 	c.databaseFlags(f)
 	f.Secret(new(string), "CHECKSTACK_ADMIN_TOKEN", // read by who makes the first administrator
 		"the administrator's token that the first boot of an empty database makes (default a random one)")
+	f.Secret(&c.masterKey, "CHECKSTACK_MASTER_KEY",
+		"the key that seals what is kept secret, 32 bytes in hex or base64 (default that of the file master-key of a private cluster)")
+	f.Secret(&c.previousKey, "CHECKSTACK_MASTER_KEY_PREVIOUS",
+		"the key before that, which opens what it sealed until all of that is sealed anew (default none)")
+	f.Check(func() error {
+		if c.previousKey != "" && c.masterKey == "" && c.databaseURL != "" {
+			return errors.New("expected a CHECKSTACK_MASTER_KEY for the CHECKSTACK_MASTER_KEY_PREVIOUS")
+		}
+		_, err := plugins.NewSecrets(c.masterKey, c.previousKey)
+		return err
+	})
 	f.Text(&c.listen, "listen", ":3000", "`address` to listen on, host:port", func(s string) error {
 		_, port, err := net.SplitHostPort(s)
 		if _, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil {
@@ -220,6 +238,7 @@ type server struct {
 	loader  *loader
 	http    *http.Server
 	store   atomic.Pointer[store] // nil until the boot has reached the database
+	secrets *plugins.Secrets      // nil until then, too
 
 	work       context.Context // of the core's own background work
 	endWork    context.CancelFunc
@@ -282,10 +301,11 @@ func (s *server) listen(requests context.Context, fatal func(error), getenv func
 	baseURL := cmp.Or(s.cfg.baseURL, fmt.Sprintf("http://localhost:%d", ln.Addr().(*net.TCPAddr).Port))
 	s.ready = newReadiness(s.log, s.cfg.readyCache)
 	s.gate = newGate(s.cfg.readyWait, s.cfg.gateQueue)
-	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal}
+	s.loader = &loader{log: s.log, gate: s.gate, ready: s.ready, fatal: fatal, settings: s.cfg.settings}
 	s.loader.host = func() *plugins.Host {
 		st := s.store.Load()
-		h := &plugins.Host{DB: st.DB, History: st.history, Notices: st, BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: getenv}
+		h := &plugins.Host{DB: st.DB, History: st.history, Notices: st, Secrets: s.secrets,
+			BaseURL: baseURL, LocalURL: localURL(ln.Addr().(*net.TCPAddr)), Demo: s.cfg.demo, Getenv: getenv}
 		if st.Private() {
 			h.DataDir = s.cfg.data
 		}
@@ -332,10 +352,29 @@ func (s *server) boot(ctx context.Context, table []plugins.Entry) ([]*plugin, er
 	if err != nil {
 		return nil, err
 	}
+	if err := s.loader.step(ctx, "secrets", "", s.openSecrets); err != nil {
+		return nil, err
+	}
 	pulse := newPulse()
 	s.background.Go(func() { pulse.run(s.work, s.store.Load().PingContext) })
 	s.ready.register("", plugins.Probe{Name: "core.database", Check: pulse.check})
 	return s.loader.start(ctx, table)
+}
+
+// openSecrets takes the master key from the environment, or from the folder of the private cluster.
+func (s *server) openSecrets(context.Context) (err error) {
+	key := s.cfg.masterKey
+	if key == "" && s.store.Load().Private() {
+		var made bool
+		if key, made, err = plugins.MasterKey(s.cfg.data); err != nil {
+			return err
+		}
+		if made {
+			s.log.Info("made the master key: back it up, and not where the database's backup is", "folder", s.cfg.data, "file", "master-key")
+		}
+	}
+	s.secrets, err = plugins.NewSecrets(key, s.cfg.previousKey)
+	return err
 }
 
 // fail tells everybody why the boot failed, for long enough that somebody who asks at that moment hears it.

@@ -50,6 +50,9 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 		{args: []string{"export", "-data=testdata/none"}, code: 1, want: `there is no private cluster in`},
 		{args: []string{"export", "-format=xml"}, code: 2, want: `for flag -format: expected csv or json`},
 		{args: []string{"export", "-from=2026-02-01", "-to=2026-02-01"}, code: 2, want: `checkstack: expected a -from that is before -to, which is now if it is not given; see checkstack export -h`},
+		{env: "CHECKSTACK_MASTER_KEY=c2VjcmV0", code: 2, want: "checkstack: the variable CHECKSTACK_MASTER_KEY is not usable: expected 32 bytes as"},
+		{env: "CHECKSTACK_MASTER_KEY_PREVIOUS=c2VjcmV0", code: 2, want: "checkstack: the variable CHECKSTACK_MASTER_KEY_PREVIOUS is not usable: expected 32 bytes as"},
+		{args: []string{"-master-key=c2VjcmV0"}, code: 2, want: "flag provided but not defined: -master-key"},
 		{args: []string{"version"}, code: 0, want: "checkstack dev "},
 		{args: []string{"-h"}, code: 0, want: "CHECKSTACK_READY_WAIT"},
 		{args: []string{"rollup", "-h"}, code: 0, want: "CHECKSTACK_NOW"},
@@ -62,7 +65,7 @@ func TestTheCommandLineIsCheckedBeforeAnythingIsDone(t *testing.T) {
 			return ""
 		}
 		p := plugins.Process{Getenv: getenv, Stdout: &out, Stderr: &out}
-		if code := run(t.Context(), c.args, nil, p); code != c.code || !strings.Contains(out.String(), c.want) {
+		if code := run(t.Context(), c.args, nil, p); code != c.code || !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), "c2VjcmV0") {
 			t.Errorf("%v %s: exit code %d, %s", c.args, c.env, code, &out)
 		}
 	}
@@ -238,6 +241,115 @@ func TestACommandOfAPluginIsRunWithItsFlagsAndWithoutAServer(t *testing.T) {
 		code := run(t.Context(), strings.Fields(c.args), table, plugins.Process{Getenv: getenv, Stdout: &stdout, Stderr: &stderr})
 		if code != c.code || stdout.String() != c.stdout || !strings.Contains(stderr.String(), c.stderr) || c.stderr == "" && stderr.Len() > 0 {
 			t.Errorf("%s: exit code %d\n%s%s", c.args, code, &stdout, &stderr)
+		}
+	}
+}
+
+// fakeSettings are what the flags of a plugin of a test say.
+type fakeSettings struct {
+	issuer, secret string
+	least          int
+}
+
+// withFlags gives an entry flags with a beginning.
+func withFlags(e plugins.Entry, name string) plugins.Entry {
+	e.Flags = func(f *plugins.Flags) any {
+		var s fakeSettings
+		f.Text(&s.issuer, name+"-issuer", "", "`address` of who says who somebody is (default none)", nil)
+		f.Number(&s.least, name+"-least", 1, 0, 9, "least of it")
+		f.Secret(&s.secret, "CHECKSTACK_"+strings.ToUpper(name)+"_SECRET", "what is shown there")
+		f.Check(func() error {
+			if s.issuer == "" && s.secret != "" {
+				return fmt.Errorf("expected an -%s-issuer for the secret", name)
+			}
+			return nil
+		})
+		return &s
+	}
+	return e
+}
+
+func TestTheFlagsOfAPluginReachItsNewAndNoOther(t *testing.T) {
+	_, database := postgrestest.New(t)
+	seen := new(events)
+	hook := func(p *recorder, _ context.Context, phase string) error {
+		if phase == "New" {
+			seen.add(fmt.Sprintf("%s=%+v", p.id, p.host.Settings))
+		}
+		return nil
+	}
+	table := []plugins.Entry{
+		withFlags(entry(new(events), hook, "x"), "oidc"),
+		entry(new(events), hook, "y"),
+		withFlags(entry(new(events), hook, "z"), "saml"),
+	}
+	var log bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	table[2].New = func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin {
+		stop() // it is the last one, and all that this test needs of the boot
+		return entry(new(events), hook, "z").New(h, nil)
+	}
+	getenv := func(name string) string {
+		return map[string]string{"DATABASE_URL": database, "CHECKSTACK_OIDC_ISSUER": "a", "CHECKSTACK_OIDC_SECRET": "b",
+			"CHECKSTACK_SAML_LEAST": "3"}[name]
+	}
+	args := []string{"-listen=127.0.0.1:0", "-drain=0s", "-oidc-issuer=c", "-saml-least=4"}
+	if code := run(ctx, args, table, plugins.Process{Getenv: getenv, Stdout: io.Discard, Stderr: &log}); code != 0 {
+		t.Errorf("exit code %d\n%s", code, &log)
+	}
+	if want := "x=&{issuer:c secret:b least:1} y=<nil> z=&{issuer: secret: least:4}"; seen.String() != want {
+		t.Errorf("New is given %s, want %s\n%s", seen, want, &log)
+	}
+}
+
+func TestTheFlagsOfPluginsAreThoseOfServeAndOfNoOtherCommand(t *testing.T) {
+	table := []plugins.Entry{withFlags(entry(new(events), nil, "x"), "oidc"), withFlags(entry(new(events), nil, "y"), "saml")}
+	for _, c := range []struct {
+		args, env string // env: NAME=value
+		code      int
+		want      string
+	}{
+		{args: "-h", want: "  -oidc-least number\n    \tleast of it, a number from 0 to 9 (default 1)\n    \tCHECKSTACK_OIDC_LEAST\n"},
+		{args: "-h", want: "  CHECKSTACK_SAML_SECRET\n    \twhat is shown there\n"},
+		{args: "-saml-least=x", code: 2, want: `checkstack: invalid value "x" for flag -saml-least: expected a whole number from 0 to 9; see checkstack serve -h`},
+		{env: "CHECKSTACK_OIDC_LEAST=10", code: 2, want: `invalid value "10" for CHECKSTACK_OIDC_LEAST: expected a whole number from 0 to 9`},
+		{env: "CHECKSTACK_SAML_SECRET=hidden", code: 2, want: "checkstack: expected an -saml-issuer for the secret; see checkstack serve -h\n"},
+		{args: "rollup -oidc-least=1", code: 2, want: "flag provided but not defined: -oidc-least"},
+		{args: "version", env: "CHECKSTACK_OIDC_LEAST=10", want: "checkstack dev "},
+	} {
+		var out bytes.Buffer
+		getenv := func(name string) string {
+			if k, v, _ := strings.Cut(c.env, "="); k == name {
+				return v
+			}
+			return ""
+		}
+		p := plugins.Process{Getenv: getenv, Stdout: &out, Stderr: &out}
+		if code := run(t.Context(), strings.Fields(c.args), table, p); code != c.code || !strings.Contains(out.String(), c.want) || strings.Contains(out.String(), "hidden") {
+			t.Errorf("%s %s: exit code %d, %s", c.args, c.env, code, &out)
+		}
+	}
+}
+
+func TestAFlagOfAPluginThatIsTakenKeepsTheServerFromRunning(t *testing.T) {
+	for flag, taken := range map[string]func(f *plugins.Flags){
+		"oidc-issuer":            func(f *plugins.Flags) { f.Text(new(string), "oidc-issuer", "", "of another plugin", nil) },
+		"listen":                 func(f *plugins.Flags) { f.Text(new(string), "listen", "", "of the core", nil) },
+		"log-level":              func(f *plugins.Flags) { f.Text(new(string), "log-level", "", "of every command", nil) },
+		"CHECKSTACK_ADMIN_TOKEN": func(f *plugins.Flags) { f.Secret(new(string), "CHECKSTACK_ADMIN_TOKEN", "of the core") },
+	} {
+		table := []plugins.Entry{withFlags(entry(new(events), nil, "x"), "oidc"), entry(new(events), nil, "y")}
+		table[1].Flags = func(f *plugins.Flags) any { taken(f); return new(fakeSettings) }
+		var out bytes.Buffer
+		p := plugins.Process{Getenv: func(string) string { return "" }, Stdout: &out, Stderr: &out}
+		want := fmt.Sprintf("checkstack: the command serve cannot be run: the flag or variable %q is declared twice\n", flag)
+		if code := run(t.Context(), []string{"-listen=127.0.0.1:0"}, table, p); code != 1 || out.String() != want {
+			t.Errorf("%s: exit code %d, %s", flag, code, &out)
+		}
+		out.Reset()
+		if code := run(t.Context(), []string{"version"}, table, p); code != 0 { // it has no flags of plugins
+			t.Errorf("%s: version: exit code %d, %s", flag, code, &out)
 		}
 	}
 }

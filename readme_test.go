@@ -316,10 +316,10 @@ func flags(t *testing.T, command string) (rows []string) {
 	t.Helper()
 	var help bytes.Buffer
 	p := plugins.Process{Getenv: func(string) string { return "" }, Stdout: &help, Stderr: io.Discard}
-	if code := run(t.Context(), []string{command, "-h"}, nil, p); code != 0 {
+	if code := run(t.Context(), []string{command, "-h"}, gen.Plugins, p); code != 0 {
 		t.Fatalf("exit code %d", code)
 	}
-	entry := regexp.MustCompile(`(?m)^  -([a-z-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
+	entry := regexp.MustCompile(`(?m)^  -([a-z0-9-]+).*\n    \t(.*?)(?: \(default (.*)\))?\n    \t([A-Z_]+)$`)
 	for _, m := range entry.FindAllStringSubmatch(help.String(), -1) {
 		def := m[3]
 		if def != "" && !strings.Contains(def, " ") {
@@ -331,6 +331,28 @@ func flags(t *testing.T, command string) (rows []string) {
 		t.Fatalf("%d of %d flags are understood in\n%s", len(rows), n, &help)
 	}
 	return rows
+}
+
+func TestTheREADMENamesEverySecretOfTheServer(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var help bytes.Buffer
+	p := plugins.Process{Getenv: func(string) string { return "" }, Stdout: &help, Stderr: io.Discard}
+	if code := run(t.Context(), []string{"serve", "-h"}, gen.Plugins, p); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	_, secret, _ := strings.Cut(help.String(), "\nFrom the environment only, because they are secret:\n")
+	names := regexp.MustCompile(`(?m)^  ([A-Z0-9_]+)$`).FindAllStringSubmatch(secret, -1)
+	for _, m := range names {
+		if !bytes.Contains(text, []byte("`"+m[1]+"`")) {
+			t.Errorf("it does not name %s", m[1])
+		}
+	}
+	if len(names) < 4 {
+		t.Errorf("only %d secrets were found in\n%s", len(names), &help)
+	}
 }
 
 func TestTheREADMELinksToWhatExists(t *testing.T) {

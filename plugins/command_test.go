@@ -133,6 +133,44 @@ func TestTheCommandsOfAProgramAreThoseOfTheCoreAndThenOfThePluginsInTheirOrder(t
 	}
 }
 
+// mailSettings are what the flags of a plugin would say.
+type mailSettings struct {
+	host, token string
+	order       int // of its declaration
+}
+
+func TestTheFlagsOfPluginsAreDeclaredInTheOrderOfTheTableAndSetWhatTheirFunctionReturned(t *testing.T) {
+	declared := 0
+	flagsOf := func(name string) func(*plugins.Flags) any {
+		return func(f *plugins.Flags) any {
+			declared++
+			s := &mailSettings{order: declared}
+			f.Text(&s.host, name+"-host", "localhost", "`name` of the mail server", nil)
+			f.Secret(&s.token, "CHECKSTACK_"+strings.ToUpper(name)+"_TOKEN", "what is shown it")
+			return s
+		}
+	}
+	table := []plugins.Entry{{ID: "y", Flags: flagsOf("mail")}, {ID: "z"}, {ID: "x", Flags: flagsOf("sms")}}
+	var f plugins.Flags
+	settings := plugins.Settings(&f, table)
+	if err := f.Parse([]string{"-sms-host=b"}, environ("CHECKSTACK_MAIL_HOST=a", "CHECKSTACK_MAIL_TOKEN=t")); err != nil {
+		t.Fatal(err)
+	}
+	if len(settings) != 2 || *settings["y"].(*mailSettings) != (mailSettings{"a", "t", 1}) || *settings["x"].(*mailSettings) != (mailSettings{"b", "", 2}) {
+		t.Errorf("%+v", settings)
+	}
+	if _, nothing := settings["z"]; nothing {
+		t.Error("a plugin without flags has settings")
+	}
+
+	table[2].Flags = flagsOf("mail")
+	var twice plugins.Flags
+	plugins.Settings(&twice, table)
+	if err := twice.Parse(nil, environ()); err == nil || err.Error() != `the flag or variable "mail-host" is declared twice` {
+		t.Error(err)
+	}
+}
+
 func TestExecuteRunsTheCommandThatIsNamedOrTheFirst(t *testing.T) {
 	var commands []plugins.Command
 	for _, name := range []string{"serve", "copy"} {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Flags are the flags of a [Command]. Each has a twin in the environment, CHECKSTACK_ and the flag's name in capitals,
+// Flags are the flags of a [Command], the server among them. Each has a twin in the environment, CHECKSTACK_ and the flag's name in capitals,
 // which says the same and which the flag overrides: -ready-wait is CHECKSTACK_READY_WAIT. A variable that is empty is one
 // that is not set. What is secret comes from the environment alone, because everybody on a machine can read the command
 // lines of its processes.

@@ -21,13 +21,19 @@ type Host struct {
 	Readiness Readiness
 	Callers   Callers
 	History   History
-	Notices   Notices // what other servers announce through the database; use [Host.Listen]
-	BaseURL   string  // the origin the server is reached at from outside, such as https://status.example.org; no slash at its end
-	LocalURL  string  // this server as it reaches itself, such as http://127.0.0.1:3000; no slash at its end
-	DataDir   string  // the folder of the private database cluster; empty with a DATABASE_URL
-	Demo      bool    // whether a first boot may create example data
+	Notices   Notices  // what other servers announce through the database; use [Host.Listen]
+	Secrets   *Secrets // seals what is stored and must not be read there
+	BaseURL   string   // the origin the server is reached at from outside, such as https://status.example.org; no slash at its end
+	LocalURL  string   // this server as it reaches itself, such as http://127.0.0.1:3000; no slash at its end
+	DataDir   string   // the folder of the private database cluster; empty with a DATABASE_URL
+	Demo      bool     // whether a first boot may create example data
 
-	// Getenv reads the environment the server was started with. Secrets come from here only.
+	// Settings is what the package's own function Flags returned, a pointer to its type, now with the values of the command
+	// line and the environment. It is nil where the package has none, and where there is no command line of a server, as in
+	// tests: take it with settings, ok := host.Settings.(*Settings).
+	Settings any
+
+	// Getenv reads the environment the server was started with. What is secret comes from here only, or from a [Flags.Secret].
 	Getenv func(string) string
 
 	lease *Lease

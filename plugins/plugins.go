@@ -14,6 +14,17 @@
 // A plugin may bring commands to the program, "checkstack satellite", with a function Commands() []plugins.Command. See
 // [Command].
 //
+// It may have flags of the server, "checkstack serve -oidc-issuer", with a function Flags(*plugins.Flags) *Settings, where
+// the type has a name of its choice. It is called once, before the command line is read, and does nothing but declare them;
+// the values are set in what it returned before New is called, which finds it as [Host.Settings]:
+//
+//	func Flags(f *plugins.Flags) *Settings {
+//		var s Settings
+//		f.Text(&s.issuer, "oidc-issuer", "", "`address` of who says who somebody is (default none)", nil)
+//		f.Secret(&s.secret, "CHECKSTACK_OIDC_SECRET", "what this server shows it")
+//		return &s
+//	}
+//
 // # The life of a plugin
 //
 // Each phase is finished for every plugin before the next one begins:
@@ -63,6 +74,7 @@ type Entry struct {
 	Requires []string // IDs of the plugins that come first, sorted
 	New      func(*Host, Lookup) Plugin
 	Commands func() []Command // nil where the package has no function Commands
+	Flags    func(*Flags) any // nil where the package has no function Flags
 }
 
 // Lookup returns the constructed plugin with an ID that is in the Requires of the entry it is passed to.

@@ -52,6 +52,18 @@ func Commands(core []Command, table []Entry) ([]Command, error) {
 	return all, nil
 }
 
+// Settings declares the flags of the plugins of a table, in its order. It returns what their functions Flags returned, by the
+// plugins' IDs, which has the values once f is parsed.
+func Settings(f *Flags, table []Entry) map[string]any {
+	settings := make(map[string]any)
+	for _, e := range table {
+		if e.Flags != nil {
+			settings[e.ID] = e.Flags(f)
+		}
+	}
+	return settings
+}
+
 // Execute runs the command that a command line names, the first one if it names none, and returns its exit code. That is 2
 // if the command line or a variable of the environment cannot be understood, and p.Stderr is told why. There is at least
 // one command. p.Log and p.Args are set here.

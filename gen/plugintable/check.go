@@ -38,6 +38,7 @@ func (s *survey) check() []*plugin {
 		s.checkID(s.plugins[id])
 		s.checkNew(s.plugins[id])
 		s.checkCommands(s.plugins[id])
+		s.checkFlags(s.plugins[id])
 	}
 	for _, id := range ids {
 		s.checkRequired(s.plugins[id])
@@ -163,67 +164,6 @@ func (s *survey) checkResult(p *plugin) {
 	default:
 		s.report(has.Pos(), "Plugin of %s is not what the loader calls; make it a method Plugin() plugins.Instance", name)
 	}
-}
-
-// commandsForm is what the table calls, where there is one.
-const commandsForm = "func Commands() []plugins.Command"
-
-// checkCommands checks the form of Commands, where there is one. The name is not free for anything else: a function that is
-// nearly right would be left out of the program without a word.
-func (s *survey) checkCommands(p *plugin) {
-	if p.pkg == nil || p.pkg.Types == nil {
-		return
-	}
-	switch obj := p.pkg.Types.Scope().Lookup("Commands").(type) {
-	case nil:
-		s.checkNoCommands(p)
-	case *types.Func:
-		p.commands = s.checkCommandsFunc(obj)
-	default:
-		s.report(obj.Pos(), "Commands is %s; make it a function, %s, or give it another name", kind(obj), commandsForm)
-	}
-}
-
-// checkCommandsFunc reports what is wrong with the function Commands of a plugin, and whether nothing is.
-func (s *survey) checkCommandsFunc(f *types.Func) bool {
-	sig := f.Signature()
-	results := sig.Results()
-	switch {
-	case sig.TypeParams().Len() > 0:
-		s.report(sig.TypeParams().At(0).Obj().Pos(), "Commands has type parameters, which nobody could choose; remove them")
-	case sig.Params().Len() > 0:
-		s.report(sig.Params().At(0).Pos(), "Commands takes something, and a command runs without a server; make it %s", commandsForm)
-	case results.Len() == 0:
-		s.report(f.Pos(), "Commands returns nothing; make it %s, or give it another name", commandsForm)
-	case results.Len() > 1:
-		s.report(results.At(1).Pos(), "Commands returns %d values; make it %s, and do in Run of a command what can fail",
-			results.Len(), commandsForm)
-	case !types.Identical(results.At(0).Type(), s.commands()) && !broken(results.At(0).Type()):
-		s.report(results.At(0).Pos(), "Commands returns %s; make it %s, or give it another name", typeName(results.At(0).Type()), commandsForm)
-	default:
-		return true
-	}
-	return false
-}
-
-// checkNoCommands reports a method that somebody took for the function Commands.
-func (s *survey) checkNoCommands(p *plugin) {
-	if p.result == nil {
-		return
-	}
-	has, _, _ := types.LookupFieldOrMethod(p.result, true, p.pkg.Types, "Commands")
-	f, ok := has.(*types.Func)
-	if !ok || f.Pkg() != p.pkg.Types {
-		return
-	}
-	if results := f.Signature().Results(); results.Len() == 1 && types.Identical(results.At(0).Type(), s.commands()) {
-		s.report(f.Pos(), "Commands is a method, and a command runs without the plugin's service; make it a function, %s", commandsForm)
-	}
-}
-
-// commands is the type []plugins.Command.
-func (s *survey) commands() types.Type {
-	return types.NewSlice(s.src.contract.Types.Scope().Lookup("Command").Type())
 }
 
 // receiver writes a type as the receiver of a method in the plugin's own package, where it stands without the package's

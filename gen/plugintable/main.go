@@ -8,7 +8,8 @@
 //
 //	load.go      load the packages below plugins/ with their types, and never the table itself
 //	survey.go    find the plugins among the folders, and which of them each one imports
-//	check.go     match what every New takes to what another New returns, and look at Commands
+//	check.go     match what every New takes to what another New returns
+//	beside.go    look at what a package may have beside New: Commands and Flags
 //	render.go    write the table
 package main
 

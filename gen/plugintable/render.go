@@ -16,11 +16,12 @@ import (
 //		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 //			return incident.New(h, need("catalog").(*catalog.Catalog))
 //		},
-//		Commands: incident.Commands},
+//		Commands: incident.Commands,
+//		Flags:    func(f *plugins.Flags) any { return incident.Flags(f) }},
 
 // shadowing are the IDs that mean something else inside the table. An ID has no capital letter, so no other plugin can
 // have the name that is used for them there.
-var shadowing = []string{"h", "need", "string"}
+var shadowing = []string{"any", "f", "h", "need", "string"}
 
 // packageName is what the table calls the package of a plugin.
 func packageName(id string) string {
@@ -60,10 +61,14 @@ func render(order []*plugin) ([]byte, error) {
 // render writes the row of a plugin.
 func (p *plugin) render(b *bytes.Buffer) {
 	name := packageName(p.id)
-	end := "},"
+	end := ""
 	if p.commands {
-		end = fmt.Sprintf(",\n\t\tCommands: %s.Commands},", name)
+		end += fmt.Sprintf(",\n\t\tCommands: %s.Commands", name)
 	}
+	if p.flags {
+		end += fmt.Sprintf(",\n\t\tFlags: func(f *plugins.Flags) any { return %s.Flags(f) }", name)
+	}
+	end += "},"
 	fmt.Fprintf(b, "\n\t{ID: %q", p.id)
 	if len(p.needs) > 0 {
 		fmt.Fprintf(b, ", Requires: %#v", slices.Sorted(maps.Keys(p.needs)))

@@ -55,6 +55,7 @@ type plugin struct {
 	result   types.Type           // what New returns; nil if that is wrong
 	requires []*plugin            // what New takes after the host, in order
 	commands bool                 // whether it has a function Commands
+	flags    bool                 // whether it has a function Flags
 }
 
 // imported is one import clause.

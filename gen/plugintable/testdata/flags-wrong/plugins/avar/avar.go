@@ -1,0 +1,19 @@
+// Package avar has a variable.
+package avar
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(*plugins.Host) *Service { return nil }
+
+// Plugin implements plugins.Plugin.
+func (*Service) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Settings are what the flags say.
+type Settings struct{}
+
+// Flags declares the flags of the plugin.
+var Flags = func(f *plugins.Flags) *Settings { return nil }

@@ -1,0 +1,19 @@
+// Package brokenparam takes a type that there is not.
+package brokenparam
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(*plugins.Host) *Service { return nil }
+
+// Plugin implements plugins.Plugin.
+func (*Service) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Settings are what the flags say.
+type Settings struct{}
+
+// Flags declares the flags of the plugin.
+func Flags(f *plugins.Flaggs) *Settings { return nil }

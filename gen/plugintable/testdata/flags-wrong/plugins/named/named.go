@@ -1,0 +1,21 @@
+// Package named returns a type that is a pointer by another name.
+package named
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(*plugins.Host) *Service { return nil }
+
+// Plugin implements plugins.Plugin.
+func (*Service) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Settings are what the flags say.
+type Settings struct{}
+
+type pointer *Settings
+
+// Flags declares the flags of the plugin.
+func Flags(f *plugins.Flags) pointer { return nil }

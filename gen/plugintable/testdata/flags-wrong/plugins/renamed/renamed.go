@@ -1,0 +1,19 @@
+// Package renamed returns a type of another package by a name of its own.
+package renamed
+
+import "checkstack/plugins"
+
+// Service is the service.
+type Service struct{}
+
+// New builds the plugin.
+func New(*plugins.Host) *Service { return nil }
+
+// Plugin implements plugins.Plugin.
+func (*Service) Plugin() plugins.Instance { return plugins.Instance{} }
+
+// Settings are what the flags say.
+type Settings = plugins.Instance
+
+// Flags declares the flags of the plugin.
+func Flags(f *plugins.Flags) *Settings { return nil }
