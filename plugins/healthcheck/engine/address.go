@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"checkstack/plugins"
 )
@@ -19,7 +21,10 @@ func Address(field, s string, port int) (string, error) {
 	invalid := plugins.Invalid(field, "expected a host and a port such as %s", example)
 	host, given, err := net.SplitHostPort(s)
 	if err != nil {
-		host, given = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), strconv.Itoa(port)
+		host, given = s, strconv.Itoa(port)
+		if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+			host = s[1 : len(s)-1]
+		}
 	}
 	n, bad := strconv.ParseUint(given, 10, 16)
 	if bad != nil || n == 0 || !IsHost(host) {
@@ -38,6 +43,6 @@ func IsHost(s string) bool {
 	}
 	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == "" ||
 		!strings.ContainsFunc(s, func(r rune) bool {
-			return r <= ' ' || r < 0x80 && strings.ContainsRune(`"#$%&'()*+,/:;<=>?@[\]^{|}~`+"`\x7f", r)
+			return r <= ' ' || r == utf8.RuneError || unicode.IsSpace(r) || unicode.IsControl(r) || r < 0x80 && strings.ContainsRune(`"#$%&'()*+,/:;<=>?@[\]^{|}~`+"`\x7f", r)
 		})
 }
