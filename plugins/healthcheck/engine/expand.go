@@ -24,6 +24,9 @@ import (
 // variables as the policy allows. A placeholder that does not exist or has no value is an error that names the field and it. A variable
 // that may not be read or is not set is a [Fault]: it says nothing of the target.
 func Expand(config json.RawMessage, values map[string]string, policy *Policy) (json.RawMessage, error) {
+	if !mayHavePlaceholders(config) {
+		return config, nil
+	}
 	return expand("", config, expander(values, policy))
 }
 
