@@ -72,6 +72,7 @@ func (d *defined) Compile(config json.RawMessage) (Check, error) {
 		if config, err = exactly(config, v.Type(), ""); err != nil {
 			return nil, err
 		}
+		dropDefaults(v, config)
 	}
 	if err := plugins.Decode(config, c); err != nil {
 		return nil, err
@@ -235,6 +236,29 @@ func exactly(data json.RawMessage, t reflect.Type, field string) (json.RawMessag
 		kept = append(kept, member{m.name, value})
 	}
 	return appendMembers(nil, kept, open), nil
+}
+
+// dropDefaults empties the lists and maps that are given, to which encoding/json would add. given has no fields that are null.
+func dropDefaults(v reflect.Value, given json.RawMessage) {
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
+		v = v.Elem()
+	}
+	members, ok := membersOf(given, '{')
+	if !ok || v.Kind() != reflect.Struct || readsItself(v.Type()) {
+		return
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		i := slices.IndexFunc(members, func(m member) bool { return m.name == f.name })
+		if i < 0 {
+			continue
+		}
+		switch value := v.FieldByIndex(f.index); value.Kind() {
+		case reflect.Map, reflect.Slice:
+			value.SetZero()
+		default:
+			dropDefaults(value, members[i].value)
+		}
+	}
 }
 
 // asGiven leaves of written, which was made of given, the fields that are in given too. What is absent stays so, and so keeps to the default.

@@ -63,7 +63,14 @@ func defaultLimits(t reflect.Type) limits {
 	case reflect.Slice, reflect.Map:
 		return limits{high: maxParts}
 	}
-	return limits{high: 1<<31 - 1}
+	high := int64(math.MaxInt32)
+	switch zero := reflect.Zero(t); {
+	case zero.CanInt() && t.Bits() < 32:
+		high = 1<<(t.Bits()-1) - 1
+	case zero.CanUint() && t.Bits() < 32:
+		high = 1<<t.Bits() - 1
+	}
+	return limits{high: high}
 }
 
 // checkStruct compares the fields that are given with their tags. given has no fields that are null.
