@@ -163,7 +163,7 @@ func (p *Policy) env(name string) (string, error) {
 
 func isVariable(name string) bool {
 	for i, r := range name {
-		letter := r == '_' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		letter := r == '_' || isASCIILetter(r)
 		if !letter && (i == 0 || r < '0' || r > '9') {
 			return false
 		}
