@@ -58,10 +58,12 @@ func TestAPlaceholderWithoutAValueIsRefusedByField(t *testing.T) {
 		{`{"a":"${system.name}"}`, nil, "a: expected no placeholder such as ${system.name} in a check that is not a template"},
 		{`{"a":"${"}`, system, "a: " + form}, {`{"a":"${}"}`, system, "a: " + form}, {`{"a":"x${system.name"}`, system, "a: " + form},
 		{`{"a":"${"`, system, ": expected one JSON value"},
+		{strings.Repeat("[", 101) + `"${system.id}"` + strings.Repeat("]", 101), system, ": expected at most 100 objects and lists in one another"},
+		{`["` + strings.Repeat("${system.metadata.host}", 100_000) + `"]`, system, "[0]: expected at most 1048576 bytes with the values of placeholders"},
 	} {
 		got, err := Expand(json.RawMessage(test.config), test.values, nil)
 		if got != nil || refusal(t, err) != test.refused {
-			t.Errorf("%s: got %s, %v; want %s", test.config, got, err, test.refused)
+			t.Errorf("%.100s: got %s, %v; want %s", test.config, got, err, test.refused)
 		}
 	}
 }

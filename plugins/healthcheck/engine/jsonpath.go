@@ -2,7 +2,7 @@
 //
 //	$                    the whole
 //	.name  ['a b']  ["a b"]    a field of an object; the short form for letters, digits and underscores
-//	[0]  [-1]            an entry of a list, from its begin or its end
+//	[0]  [-1]            an entry of a list, from its beginning or its end
 //	.*  [*]              every field or every entry
 //
 // A path names one value or none. The hard case is one with a wildcard, which is a list of however many there are; where there
