@@ -102,6 +102,20 @@ func TestAResultThatIsTooLongLosesWhatIsNeededLeast(t *testing.T) {
 	}
 }
 
+func TestALongListInAResultIsCut(t *testing.T) {
+	var m Measured
+	names := make([]string, 40)
+	for i := range names {
+		names[i] = strings.Repeat("é", 600)
+	}
+	m.Set("names", names)
+	m.Set("status", 200)
+	want := `{"names":[` + strings.TrimSuffix(strings.Repeat(`"`+strings.Repeat("é", 500)+`",`, 10), ",") + `],"status":200}`
+	if got := result(m, nil); string(got) != want || len(names[0]) != 1200 {
+		t.Errorf("got %d bytes: %.100s", len(got), got)
+	}
+}
+
 func TestAResultWithTooManyLongPathsKeepsWhatFailed(t *testing.T) {
 	var m Measured
 	for i := range 40 {
