@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"math/big"
 	"net"
 	"reflect"
@@ -217,7 +216,7 @@ func TestEveryTLSPathIsMeasured(t *testing.T) {
 	}
 	state, err := handshake(t, c.Config("server.test"), server)
 	if err != nil {
-		t.Fatal(errors.Unwrap(err))
+		t.Fatal(err)
 	}
 	var m Measured
 	m.MeasureTLS(state)
