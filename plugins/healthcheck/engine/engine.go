@@ -28,7 +28,7 @@ type Type interface {
 	// Schema is the JSON Schema (2020-12) of a configuration, an object, for the API and for forms.
 	Schema() json.RawMessage
 
-	// Paths are what a run measures, for assertions, apart from latencyMs and message, which every type has.
+	// Paths are what a run measures, for assertions, apart from latencyMs, which every type has.
 	Paths() []Path
 
 	// Compile checks config, an object, and makes a check of it. An error names the field as config does, "url"; to the caller
