@@ -144,7 +144,7 @@ func (r *httpRun) speak1(ctx context.Context, conn net.Conn, hop *httpHop) (*htt
 		r.wire.readers.Put(br)
 	}()
 	if _, err := br.Peek(1); err != nil {
-		return nil, err
+		return nil, httpInvalid(err)
 	}
 	r.firstByte = time.Since(start)
 	resp, err := http.ReadResponse(br, hop.req)
@@ -257,6 +257,9 @@ func (s *httpSource) explain(err error) error {
 
 // httpInvalid is an error of reading an answer. What neither the network nor TLS said is about HTTP.
 func httpInvalid(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
+		return &engine.PlainError{Text: "the TLS connection was broken", Err: err} // crypto/tls reports alerts so
+	}
 	_, network := errors.AsType[net.Error](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, plain := errors.AsType[*engine.PlainError](err)
