@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -76,7 +77,7 @@ func (c *httpCheck) Validate() error {
 	if err != nil {
 		return err
 	}
-	for _, check := range []func() error{c.checkMethod, func() error { return checkHTTPHeaders(c.Headers) }, c.checkAuth, c.checkTexts} {
+	for _, check := range []func() error{c.checkMethod, func() error { return checkHTTPHeaders("headers", c.Headers) }, c.checkAuth, c.checkTexts} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func checkHTTPURL(field, s string, schemes ...string) (*url.URL, error) {
 	invalid := plugins.Invalid(field, "expected an absolute URL such as %s://example.org/health", schemes[len(schemes)-1])
 	u, err := url.Parse(s)
 	switch {
-	case err != nil, !strings.Contains(strings.Join(schemes, " ")+" ", u.Scheme+" "), u.Scheme == "", u.Opaque != "", u.Hostname() == "":
+	case err != nil, !slices.Contains(schemes, u.Scheme), u.Opaque != "", u.Hostname() == "":
 		return nil, invalid
 	case u.User != nil: // a URL is shown in more places than a header is
 		return nil, plugins.Invalid(field, "expected a URL without user name and password; the header Authorization can carry them")
@@ -140,14 +141,14 @@ func (c *httpCheck) checkMethod() error {
 	return nil
 }
 
-// checkHTTPHeaders checks headers that are to be sent with a request.
-func checkHTTPHeaders(headers map[string]string) error {
+// checkHTTPHeaders checks headers that are to be sent with a request, the field prefix of a configuration.
+func checkHTTPHeaders(prefix string, headers map[string]string) error {
 	seen := make(map[string]bool, len(headers))
 	for name, value := range headers {
 		if name == "" || len(name) > maxHTTPHeaderName || strings.ContainsFunc(name, notToken) {
-			return plugins.Invalid("headers", "expected names of letters, digits and dashes, of at most %d characters", maxHTTPHeaderName)
+			return plugins.Invalid(prefix, "expected names of letters, digits and dashes, of at most %d characters", maxHTTPHeaderName)
 		}
-		field := "headers." + name
+		field := prefix + "." + name
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		switch canonical {
 		case "Connection", "Content-Length", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
