@@ -251,9 +251,7 @@ func (c *httpCheck) hop(r httpRequest) (*httpHop, error) {
 	hop.literal = notAddress == nil
 	if req.URL.Scheme == "https" {
 		hop.tls = c.tlsFor(host, r.foreign)
-		if hop.tls.NextProtos = []string{"h2", "http/1.1"}; c.Version == "1.1" {
-			hop.tls.NextProtos = []string{"http/1.1"}
-		}
+		hop.tls.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.Version]
 	}
 
 	var wire bytes.Buffer

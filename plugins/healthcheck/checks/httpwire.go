@@ -100,13 +100,13 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 		start := time.Now()
 		secure := tls.Client(conn, hop.tls)
 		if err := secure.Handshake(); err != nil { // it ends with ctx, as all that the connection does
-			return nil, err
+			return nil, withoutHTTP2(err)
 		}
 		r.tls = time.Since(start)
 		state := secure.ConnectionState()
 		r.measured.MeasureTLS(state)
 		if second && state.NegotiatedProtocol != "h2" {
-			return nil, &engine.PlainError{Text: "the server does not speak HTTP/2"}
+			return nil, errNoHTTP2
 		}
 		second = state.NegotiatedProtocol == "h2"
 		conn = secure
@@ -115,6 +115,16 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 		return r.speak2(ctx, conn, hop)
 	}
 	return r.speak1(ctx, conn, hop)
+}
+
+var errNoHTTP2 = &engine.PlainError{Text: "the server does not speak HTTP/2"}
+
+// withoutHTTP2 says so where a handshake that offered nothing but HTTP/2 was refused for that. crypto/tls has no name for the alert.
+func withoutHTTP2(err error) error {
+	if strings.HasSuffix(err.Error(), "remote error: tls: no application protocol") {
+		return &engine.PlainError{Text: errNoHTTP2.Text, Err: err}
+	}
+	return err
 }
 
 // speak1 makes a request in HTTP/1.1.
