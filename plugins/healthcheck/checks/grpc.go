@@ -126,7 +126,7 @@ func (c *grpcCheck) Run(ctx context.Context) engine.Outcome {
 	start := time.Now()
 	conn, end, err := httpDial(ctx, c.policy, c.address, c.tls, &m)
 	if err != nil {
-		return httpFailed(ctx, withoutHTTP2(err), m)
+		return httpFailed(ctx, httpWithoutHTTP2(err), m)
 	}
 	defer end()
 	code, status, err := c.ask(ctx, conn, &m)

@@ -138,7 +138,7 @@ func TestAnAnswerThatIsNoGRPCIsUnhealthy(t *testing.T) {
 		name, message, detail string
 		answer                http.HandlerFunc
 	}{
-		{"HTTP status", "expected a gRPC answer, got HTTP status 503", "", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", 503) }},
+		{"HTTP status", "expected a gRPC answer, got HTTP status 503", "", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "secret", http.StatusServiceUnavailable) }},
 		{"a page", invalid, "content type", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>secret") }},
 		{"another content type", invalid, "content type", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/grpcsecret")

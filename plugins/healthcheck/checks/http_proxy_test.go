@@ -45,7 +45,7 @@ func httpProxyHandler(target string) http.Handler {
 			out.Header.Set("X-Key", "through the proxy")
 			resp, err := http.DefaultTransport.RoundTrip(out)
 			if err != nil {
-				http.Error(w, err.Error(), 502)
+				http.Error(w, err.Error(), http.StatusBadGateway)
 				return
 			}
 			defer resp.Body.Close()
@@ -227,7 +227,7 @@ func TestAClientSaysWhoItIsToTheHostOfTheURLOnly(t *testing.T) {
 		ask(s)
 		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			seen <- len(r.TLS.PeerCertificates)
-			http.Redirect(w, r, other.URL, 302)
+			http.Redirect(w, r, other.URL, http.StatusFound)
 		})
 	})
 	out := httpOnce(t, HTTP(nil), time.Minute, `{"url":"`+first.URL+`","tls":{"ca":`+httpQuoted(ca)+`,"serverName":"example.com",

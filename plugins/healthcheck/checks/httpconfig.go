@@ -145,7 +145,7 @@ func (c *httpCheck) checkMethod() error {
 func checkHTTPHeaders(prefix string, headers map[string]string) error {
 	seen := make(map[string]bool, len(headers))
 	for name, value := range headers {
-		if name == "" || len(name) > maxHTTPHeaderName || strings.ContainsFunc(name, notToken) {
+		if name == "" || len(name) > maxHTTPHeaderName || strings.ContainsFunc(name, notHTTPToken) {
 			return plugins.Invalid(prefix, "expected names of letters, digits and dashes, of at most %d characters", maxHTTPHeaderName)
 		}
 		field := prefix + "." + name
@@ -331,8 +331,8 @@ func httpASCII(host string) (string, error) {
 	return read.Host, nil
 }
 
-// notToken tells what may not be in a header's name (RFC 9110, section 5.6.2).
-func notToken(r rune) bool {
+// notHTTPToken tells what may not be in a header's name (RFC 9110, section 5.6.2).
+func notHTTPToken(r rune) bool {
 	alphanumeric := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 	return !alphanumeric && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }

@@ -100,7 +100,7 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 		start := time.Now()
 		secure := tls.Client(conn, hop.tls)
 		if err := secure.Handshake(); err != nil { // it ends with ctx, as all that the connection does
-			return nil, withoutHTTP2(err)
+			return nil, httpWithoutHTTP2(err)
 		}
 		r.tls = time.Since(start)
 		state := secure.ConnectionState()
@@ -119,8 +119,8 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 
 var errNoHTTP2 = &engine.PlainError{Text: "the server does not speak HTTP/2"}
 
-// withoutHTTP2 says so where a handshake that offered nothing but HTTP/2 was refused for that. crypto/tls has no name for the alert.
-func withoutHTTP2(err error) error {
+// httpWithoutHTTP2 says so where a handshake that offered nothing but HTTP/2 was refused for that. crypto/tls has no name for the alert.
+func httpWithoutHTTP2(err error) error {
 	if strings.HasSuffix(err.Error(), "remote error: tls: no application protocol") {
 		return &engine.PlainError{Text: errNoHTTP2.Text, Err: err}
 	}
@@ -224,6 +224,7 @@ func (r *httpRun) receive(resp *http.Response, hop *httpHop) (*httpHop, error) {
 		}()
 		switch err := z.Reset(source); {
 		case err == io.EOF: // nothing, which is not compressed
+			r.body = []byte{}
 			return nil, nil
 		case err != nil:
 			return nil, source.explain(err)

@@ -94,7 +94,7 @@ func (c *wsCheck) Validate() error {
 		return plugins.Invalid("origin", "expected an origin such as https://example.org")
 	}
 	for i, name := range c.Subprotocols {
-		if name == "" || strings.ContainsFunc(name, notToken) || slices.Contains(c.Subprotocols[:i], name) {
+		if name == "" || strings.ContainsFunc(name, notHTTPToken) || slices.Contains(c.Subprotocols[:i], name) {
 			return plugins.Invalid("subprotocols", "expected names of letters, digits and dashes, each once")
 		}
 	}
@@ -191,7 +191,7 @@ func (c *wsCheck) open(conn net.Conn, m *engine.Measured) (*wsConn, error) {
 		return nil, err
 	}
 	m.Set("status", resp.StatusCode)
-	m.Set("handshakeMs", milliseconds(time.Since(start)))
+	m.Set("handshakeMs", httpMilliseconds(time.Since(start)))
 	m.Header = resp.Header
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return nil, &engine.PlainError{Text: fmt.Sprintf("expected status 101, got %d", resp.StatusCode)}
