@@ -91,7 +91,9 @@ func httpHandler() http.Handler {
 		w.WriteHeader(302)
 	})
 	mux.HandleFunc("/noplace", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(302) })
-	mux.HandleFunc("/307", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/echo", http.StatusTemporaryRedirect) })
+	mux.HandleFunc("/307", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/echo", http.StatusTemporaryRedirect)
+	})
 	mux.HandleFunc("/303", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/echo", http.StatusSeeOther) })
 	mux.HandleFunc("/silent", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	mux.HandleFunc("/half", func(w http.ResponseWriter, r *http.Request) {
