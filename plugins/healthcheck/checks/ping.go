@@ -40,9 +40,9 @@ const (
 // Ping is the check type ping.
 func Ping(p *engine.Policy) engine.Type { return pingWith(p, pingOpen) }
 
-// pingOpener opens a socket for echo requests. ids reports whether the numbers of the requests are as they were given; some
-// sockets have the system number them, which then keeps the answers to others' requests away.
-type pingOpener func(ipv6 bool) (conn net.PacketConn, ids bool, err error)
+// pingOpener opens a socket for echo requests with an ID. ids reports whether they have it; some sockets have the system give
+// them one, which then keeps the answers to others' requests away.
+type pingOpener func(ipv6 bool, id uint16) (conn net.PacketConn, ids bool, err error)
 
 func pingWith(p *engine.Policy, open pingOpener) engine.Type {
 	paths := []engine.Path{
@@ -89,13 +89,16 @@ func (c *pingCheck) Run(ctx context.Context) engine.Outcome {
 	if err != nil {
 		return tcpFailed(ctx, err, m)
 	}
-	conn, ids, err := c.open(addr.Is6())
+	text := make([]byte, c.Size)
+	rand.Read(text) // never fails
+	id := binary.BigEndian.Uint16(text)
+	conn, ids, err := c.open(addr.Is6(), id)
 	if err != nil {
 		return engine.Failed(ctx, pingRefused(err), m)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.SetReadDeadline(time.Unix(1, 0)) })()
-	s := newPingSeries(conn, addr, ids, c.Size)
+	s := &pingSeries{conn: conn, addr: addr, to: pingTo(conn, addr), ids: ids, id: id, text: text, missed: make(map[int]bool)}
 	err = s.run(ctx, c.Count, time.Duration(c.IntervalMs)*time.Millisecond)
 	average := s.measure(&m)
 	if err != nil {
@@ -161,15 +164,12 @@ type pingSeries struct {
 	took   []time.Duration
 }
 
-func newPingSeries(conn net.PacketConn, addr netip.Addr, ids bool, size int) *pingSeries {
-	s := &pingSeries{conn: conn, addr: addr, ids: ids, text: make([]byte, size), missed: make(map[int]bool)}
-	rand.Read(s.text) // never fails
-	s.id = binary.BigEndian.Uint16(s.text)
-	s.to = &net.IPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
+// pingTo is an address as a connection wants it.
+func pingTo(conn net.PacketConn, addr netip.Addr) net.Addr {
 	if _, datagrams := conn.(*net.UDPConn); datagrams {
-		s.to = &net.UDPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
+		return &net.UDPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
 	}
-	return s
+	return &net.IPAddr{IP: addr.AsSlice(), Zone: addr.Zone()}
 }
 
 // run sends the requests and reads what comes until all are answered, or it is no use to wait longer. The error is one of

@@ -19,8 +19,8 @@ import (
 
 // pingOf is the type ping with one kind of socket.
 func pingOf(kind int) engine.Type {
-	return pingWith(nil, func(ipv6 bool) (net.PacketConn, bool, error) {
-		conn, err := pingSocket(ipv6, kind)
+	return pingWith(nil, func(ipv6 bool, id uint16) (net.PacketConn, bool, error) {
+		conn, err := pingSocket(ipv6, kind, id)
 		return conn, kind == syscall.SOCK_RAW, err
 	})
 }
@@ -28,23 +28,13 @@ func pingOf(kind int) engine.Type {
 // pingReally pings this machine with both kinds of sockets and with the one that is chosen. Where a kind is not allowed a run must say so.
 // It returns the kinds that are.
 func pingReally(t *testing.T) (allowed []string) {
-	l, none := net.Listen("tcp", "[::1]:0") // not every machine has IPv6
-	if none == nil {
-		l.Close()
-	}
-	for _, host := range []string{"127.0.0.1", "::1"} {
+	for _, host := range pingHosts() {
 		for name, kind := range map[string]engine.Type{"datagrams": pingOf(syscall.SOCK_DGRAM), "raw": pingOf(syscall.SOCK_RAW), "either": Ping(nil)} {
 			out := tcpRun(t, kind, 10*time.Second, `{"host":"`+host+`","intervalMs":10,"size":1400}`)
 			if errors.Is(out.Fault, os.ErrPermission) {
 				continue
 			}
 			allowed = append(allowed, name)
-			if host == "::1" && none != nil {
-				if out.Fault == nil {
-					t.Errorf("without IPv6, %s: got %s %q", name, out.Status, out.Message)
-				}
-				continue
-			}
 			if out.Status != plugins.Healthy || out.Message != "3 of 3 pings answered" || out.Fault != nil || out.Latency == nil || *out.Latency <= 0 {
 				t.Errorf("%s, %s: got %s %q, fault %v, latency %v", host, name, out.Status, out.Message, out.Fault, out.Latency)
 			}
@@ -81,7 +71,7 @@ func TestAPingCheckNeedsNoPrivilegeWhereTheGroupMayPing(t *testing.T) {
 func TestWithoutAnyPrivilegeAPingCheckSaysWhatIsMissing(t *testing.T) {
 	pingThread(func() {
 		pingDrop()
-		if conn, err := pingSocket(false, syscall.SOCK_RAW); !errors.Is(err, os.ErrPermission) {
+		if conn, err := pingSocket(false, syscall.SOCK_RAW, 1); !errors.Is(err, os.ErrPermission) {
 			t.Errorf("a raw socket: got %v, %v", conn, err)
 		}
 		out := tcpRun(t, pingOf(syscall.SOCK_RAW), time.Minute, `{"host":"127.0.0.1"}`)
@@ -90,6 +80,43 @@ func TestWithoutAnyPrivilegeAPingCheckSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("got %q, fault %v", out.Message, out.Fault)
 		}
 	})
+}
+
+// TestARawSocketGetsOnlyWhatHasItsID, so that others cannot fill its buffer.
+func TestARawSocketGetsOnlyWhatHasItsID(t *testing.T) {
+	for _, host := range pingHosts() {
+		kind, to := byte(pingAsk4), &net.IPAddr{IP: net.ParseIP(host)}
+		if host == "::1" {
+			kind = pingAsk6
+		}
+		conn, err := pingSocket(host == "::1", syscall.SOCK_RAW, 0x1234)
+		if errors.Is(err, os.ErrPermission) {
+			continue
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		for _, id := range []uint16{0x1235, 0x1234} {
+			if _, err := conn.WriteTo(appendPing(nil, kind, id, 7, nil), to); err != nil {
+				t.Error(err)
+			}
+		}
+		msg := make([]byte, 100)
+		if n, _, err := conn.ReadFrom(msg); err != nil || n != 8 || binary.BigEndian.Uint16(msg[4:]) != 0x1234 {
+			t.Errorf("%s: got %x, %v", host, msg[:n], err)
+		}
+	}
+}
+
+// pingHosts are the addresses of this machine: not every one has IPv6.
+func pingHosts() []string {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		return []string{"127.0.0.1"}
+	}
+	l.Close()
+	return []string{"127.0.0.1", "::1"}
 }
 
 // TestPingChecksAtTheSameTimeDoNotReadEachOthersAnswers, although a raw socket gets them all.

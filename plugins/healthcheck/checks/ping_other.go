@@ -10,6 +10,6 @@ import (
 	"checkstack/plugins/healthcheck/engine"
 )
 
-func pingOpen(bool) (conn net.PacketConn, ids bool, err error) {
+func pingOpen(bool, uint16) (conn net.PacketConn, ids bool, err error) {
 	return nil, false, &engine.Fault{Reason: "checks of type ping are made on Linux only"}
 }

@@ -55,7 +55,7 @@ func (f *pingFake) ReadFrom(b []byte) (int, net.Addr, error) {
 
 // pingFaked is the type ping with such a socket for each run.
 func pingFaked(ids bool, answer func(request []byte) []pingMessage) engine.Type {
-	return pingWith(nil, func(bool) (net.PacketConn, bool, error) {
+	return pingWith(nil, func(bool, uint16) (net.PacketConn, bool, error) {
 		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
 			return nil, false, err
@@ -204,7 +204,7 @@ func TestAPingCheckThatCannotSendSaysWhoseFaultItIs(t *testing.T) {
 		"a firewall":     {send: os.NewSyscallError("sendto", syscall.EPERM), fault: "this machine does not allow the connection"},
 		"no host":        {send: os.NewSyscallError("sendto", syscall.EHOSTUNREACH), message: "no route to host"},
 	} {
-		kind := pingWith(nil, func(bool) (net.PacketConn, bool, error) {
+		kind := pingWith(nil, func(bool, uint16) (net.PacketConn, bool, error) {
 			conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 			if err != nil {
 				t.Fatal(err)
@@ -229,7 +229,10 @@ func (b pingBroken) WriteTo([]byte, net.Addr) (int, error) { return 0, b.err }
 func TestAPingCheckDoesNotPingWhereItMayNot(t *testing.T) {
 	var opened atomic.Int32
 	p := &engine.Policy{Deny: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}}
-	kind := pingWith(p, func(bool) (net.PacketConn, bool, error) { opened.Add(1); return nil, false, errors.New("opened") })
+	kind := pingWith(p, func(bool, uint16) (net.PacketConn, bool, error) {
+		opened.Add(1)
+		return nil, false, errors.New("opened")
+	})
 	for _, host := range []string{"127.0.0.1", "::1", "localhost", "::ffff:127.0.0.1"} {
 		out := tcpRun(t, kind, time.Minute, `{"host":"`+host+`"}`)
 		if _, ok := errors.AsType[*engine.DeniedError](out.Fault); !ok || opened.Load() > 0 {
