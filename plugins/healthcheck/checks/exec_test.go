@@ -114,35 +114,48 @@ func execGone(t *testing.T, pid int) {
 	}
 }
 
-func execPid(t *testing.T, out engine.Outcome) int {
+// execPipe is a pipe with a name, which a command can write to.
+func execPipe(t *testing.T) string {
 	t.Helper()
-	pid, err := strconv.Atoi(strings.TrimSpace(string(out.Measured.Body)))
-	if err != nil {
-		t.Fatalf("%q is no process; %+v", out.Measured.Body, out)
+	name := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	return pid
+	return name
 }
 
 func TestAnExecCheckEndsWithItsTimeAndSoDoesWhatTheCommandHasStarted(t *testing.T) {
 	for name, line := range map[string]string{
-		"a command":                         `echo $$; exec sleep 60`,
-		"one that does not want to":         `trap '' TERM INT HUP; echo $$; while :; do sleep 60; done`,
-		"what a command has started":        `sleep 60 & echo $!; wait`,
-		"what does not want to either":      `(trap '' TERM HUP; sleep 60) & echo $!; wait`,
-		"one that has left for a new group": `set -m; sleep 60 & echo $$; wait`,
+		"a command":                    `echo $$ | tee $PIPE; exec sleep 60`,
+		"one that does not want to":    `trap '' TERM INT HUP; echo $$ | tee $PIPE; while :; do sleep 60; done`,
+		"what a command has started":   `sleep 60 & echo $! | tee $PIPE; wait`,
+		"what does not want to either": `(trap '' TERM HUP; sleep 60) & echo $! | tee $PIPE; wait`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			start := time.Now()
-			out := execShell(t, 200*time.Millisecond, line)
-			if out.Status != plugins.Unhealthy || out.Message != "timed out after 200ms" || out.Latency != nil || out.Fault != nil {
+			pipe := execPipe(t)
+			check, err := execAllowed().Compile(checkConfig(t, "command", "/bin/sh", "args", []string{"-c", line}, "env", map[string]string{"PIPE": pipe}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			began := make(chan string, 1)
+			go func() {
+				said, _ := os.ReadFile(pipe)
+				began <- string(said)
+				cancel(errors.New("timed out after a while"))
+			}()
+			out := check.Run(ctx)
+			if out.Status != plugins.Unhealthy || out.Message != "timed out after a while" || out.Latency != nil || out.Fault != nil {
 				t.Errorf("%+v", out)
 			}
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("it took %s", took)
-			}
 			checkMeasured(t, out, "exitCode", nil, "signal", nil)
-			execGone(t, execPid(t, out))
+			pid, err := strconv.Atoi(strings.TrimSpace(<-began))
+			if err != nil {
+				t.Fatal(err)
+			}
+			execGone(t, pid)
 		})
 	}
 }
@@ -150,20 +163,23 @@ func TestAnExecCheckEndsWithItsTimeAndSoDoesWhatTheCommandHasStarted(t *testing.
 func TestAnExecCheckDoesNotWaitForWhatHoldsTheOutput(t *testing.T) {
 	for name, line := range map[string]string{
 		"in the group":   `sleep 60 & echo $!`,
-		"in another one": `setsid sh -c 'echo $$; exec sleep 60' &`,
+		"in another one": `setsid sh -c 'echo $$; echo > $PIPE; exec sleep 60' & read x < $PIPE`,
 	} {
 		for _, code := range []string{"0", "3"} {
 			t.Run(name+" "+code, func(t *testing.T) {
 				t.Parallel()
 				start := time.Now()
-				out := execShell(t, time.Minute, line+"\n"+`exit `+code, "expectExit", []int{0, 3})
+				out := execShell(t, time.Minute, line+"\nexit "+code, "expectExit", []int{0, 3}, "env", map[string]string{"PIPE": execPipe(t)})
 				if out.Status != plugins.Healthy || out.Message != "exit code "+code || out.Latency == nil {
 					t.Errorf("%+v", out)
 				}
-				if took := time.Since(start); took > 10*time.Second {
+				if took := time.Since(start); took > 30*time.Second {
 					t.Errorf("it took %s", took)
 				}
-				pid := execPid(t, out)
+				pid, err := strconv.Atoi(strings.TrimSpace(string(out.Measured.Body)))
+				if err != nil {
+					t.Fatal(err)
+				}
 				if name == "in another one" { // which is not ours to end
 					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 						t.Errorf("the daemon has ended: %v", err)
