@@ -42,6 +42,12 @@ func NotFound(what string) error {
 	return &Error{Status: http.StatusNotFound, Message: "no such " + what}
 }
 
+// Managed is the error for changing by hand what configuration as code manages; owner is the name of its document.
+func Managed(owner string) *Error {
+	return &Error{Status: http.StatusConflict, Title: "Managed",
+		Message: fmt.Sprintf("the document %q manages this: change it there, or release it first", owner)}
+}
+
 // SQLState returns the SQLSTATE of the database error in err's chain, or "" if there is none.
 func SQLState(err error) string {
 	if e, ok := errors.AsType[interface {

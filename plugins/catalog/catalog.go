@@ -14,10 +14,10 @@ package catalog
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"io/fs"
-	"sync"
 
 	"checkstack/plugins"
 	"checkstack/plugins/notification"
@@ -30,11 +30,9 @@ var migrations embed.FS
 type Catalog struct {
 	host    *plugins.Host
 	notify  *notification.Notifier
-	systems entries[System]
-	groups  entries[Group]
-
-	mu        sync.RWMutex
-	onDeleted []*deletionHook // in the order of registration; replaced, never changed in place
+	systems *entries[System]
+	groups  *entries[Group]
+	deleted hooks[func(context.Context, *sql.Tx, string) error] // of systems
 }
 
 // New builds the plugin.
@@ -42,13 +40,15 @@ func New(host *plugins.Host, notify *notification.Notifier) *Catalog {
 	return &Catalog{
 		host:   host,
 		notify: notify,
-		systems: entries[System]{
+		systems: &entries[System]{
 			db: host.DB, what: "system", path: "/api/" + host.ID + "/systems/",
-			insertSQL: insertSystem, updateSQL: updateSystem, findSQL: findSystem, listSQL: listSystems,
+			insertSQL: insertSystem, updateSQL: updateSystem, findSQL: findSystem, listSQL: listSystems, holdSQL: holdSystem,
+			namedSQL: systemsNamed, managedSQL: systemsManaged, releaseSQL: releaseSystems,
 		},
-		groups: entries[Group]{
+		groups: &entries[Group]{
 			db: host.DB, what: "group", path: "/api/" + host.ID + "/groups/",
-			insertSQL: insertGroup, updateSQL: updateGroup, findSQL: findGroup, listSQL: listGroups,
+			insertSQL: insertGroup, updateSQL: updateGroup, findSQL: findGroup, listSQL: listGroups, holdSQL: lockGroupMembers,
+			namedSQL: groupsNamed, managedSQL: groupsManaged, releaseSQL: releaseGroups,
 		},
 	}
 }

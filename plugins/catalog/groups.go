@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	_ "embed"
@@ -35,42 +34,62 @@ type groupDetail struct {
 	SystemIDs []string `json:"systemIds"` // in the order of the systems' names
 }
 
-//go:embed sql/group_systems.sql
-var groupSystems string
-
 func (c *Catalog) findGroup(r *http.Request, _ plugins.None) (groupDetail, error) {
-	ctx := r.Context()
 	g, err := c.groups.find(r, plugins.None{})
 	if err != nil {
 		return groupDetail{}, err
 	}
-	ids, err := plugins.Rows(ctx, c.host.DB, func(row plugins.Row) (id string, err error) {
-		err = row.Scan(&id)
-		return id, err
-	}, groupSystems, g.ID, maxSystemsInGroup)
-	if err != nil {
-		return groupDetail{}, fmt.Errorf("read the systems of a group: %w", err)
-	}
-	return groupDetail{g, append([]string{}, ids...)}, nil // never null
+	ids, err := groupMembers(r.Context(), c.host.DB, g.ID)
+	return groupDetail{g, ids}, err
 }
 
-//go:embed sql/group_delete.sql
-var deleteGroup string
+// GroupSystems returns the IDs of the systems of a group, in the order of their names; [plugins.NotFound] if there is no
+// such group.
+func (c *Catalog) GroupSystems(ctx context.Context, db plugins.Queryer, groupID string) ([]string, error) {
+	if !plugins.IsID(groupID) {
+		return nil, plugins.NotFound("group")
+	}
+	if _, err := c.groups.read(ctx, db, groupID); err != nil {
+		return nil, err
+	}
+	return groupMembers(ctx, db, groupID)
+}
+
+//go:embed sql/group_systems.sql
+var groupSystems string
+
+// groupMembers returns the IDs of the systems of a group, none if there is no such group.
+func groupMembers(ctx context.Context, db plugins.Queryer, id string) ([]string, error) {
+	ids, err := plugins.Rows(ctx, db, scanID, groupSystems, id, maxSystemsInGroup)
+	if err != nil {
+		return nil, fmt.Errorf("read the systems of a group: %w", err)
+	}
+	return ids, nil
+}
+
+func scanID(row plugins.Row) (id string, err error) {
+	err = row.Scan(&id)
+	return id, err
+}
+
+var (
+	//go:embed sql/group_lock_delete.sql
+	lockGroupForDelete string
+	//go:embed sql/group_delete.sql
+	deleteGroup string
+)
 
 func (c *Catalog) deleteGroup(r *http.Request, _ plugins.None) (plugins.None, error) {
+	ctx := r.Context()
 	id, err := plugins.PathID(r, "id", "group")
 	if err != nil {
 		return plugins.None{}, err
 	}
-	return plugins.None{}, plugins.Tx(r.Context(), c.host.DB, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(r.Context(), deleteGroup, id)
-		if err != nil {
-			return fmt.Errorf("delete a group: %w", err)
+	return plugins.None{}, plugins.Tx(ctx, c.host.DB, func(tx *sql.Tx) error {
+		if err := byHand(ctx, tx, "group", lockGroupForDelete, id); err != nil {
+			return err
 		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return cmp.Or(err, plugins.NotFound("group"))
-		}
-		return nil
+		return c.DeleteGroup(ctx, tx, id)
 	})
 }
 
@@ -104,10 +123,10 @@ var (
 	insertMembership string
 )
 
-// addMember puts a system into a group. It locks the group first and then the system, as everything does that locks
+// addMember puts a system into a group that people own. It locks the group first and then the system, as everything does that locks
 // both, so that the counts stay true until the row is there.
 func addMember(ctx context.Context, tx *sql.Tx, group, system string) error {
-	if err := lock(ctx, tx, "group", lockGroupMembers, group); err != nil {
+	if err := byHand(ctx, tx, "group", lockGroupMembers, group); err != nil {
 		return err
 	}
 	if err := lock(ctx, tx, "system", lockSystemMembers, system); err != nil {
@@ -144,15 +163,17 @@ func (c *Catalog) leave(r *http.Request, _ plugins.None) (plugins.None, error) {
 	if err != nil {
 		return plugins.None{}, err
 	}
-	var groupExists, systemExists bool
-	err = c.host.DB.QueryRowContext(r.Context(), deleteMembership, group, system).Scan(&groupExists, &systemExists)
-	switch {
-	case err != nil:
-		return plugins.None{}, fmt.Errorf("take a system out of a group: %w", err)
-	case !groupExists:
-		return plugins.None{}, plugins.NotFound("group")
-	case !systemExists:
-		return plugins.None{}, plugins.NotFound("system")
-	}
-	return plugins.None{}, nil
+	return plugins.None{}, plugins.Tx(r.Context(), c.host.DB, func(tx *sql.Tx) error {
+		if err := byHand(r.Context(), tx, "group", lockGroupMembers, group); err != nil {
+			return err
+		}
+		var exists bool
+		if err := tx.QueryRowContext(r.Context(), deleteMembership, group, system).Scan(&exists); err != nil {
+			return fmt.Errorf("take a system out of a group: %w", err)
+		}
+		if !exists {
+			return plugins.NotFound("system")
+		}
+		return nil
+	})
 }

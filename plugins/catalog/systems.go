@@ -25,6 +25,8 @@ var (
 	findSystem string
 	//go:embed sql/system_list.sql
 	listSystems string
+	//go:embed sql/system_hold.sql
+	holdSystem string
 )
 
 // System returns the system with an ID; [plugins.NotFound] if there is none.
@@ -58,10 +60,31 @@ func (c *Catalog) SystemNames(ctx context.Context, ids []string) (map[string]str
 	return names, nil
 }
 
-// CreateSystem makes a system in the caller's transaction: its name, description and metadata are taken from s and
-// checked, the rest is assigned. The error for a name that is taken has status 409 and leaves tx usable.
+//go:embed sql/systems_find.sql
+var findSystems string
+
+// Systems returns the systems with IDs, in the order of the IDs. An ID that no system has, whatever it is, is left out.
+func (c *Catalog) Systems(ctx context.Context, db plugins.Queryer, ids []string) ([]System, error) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !plugins.IsID(id) })
+	if len(ids) == 0 {
+		return []System{}, nil
+	}
+	found, err := plugins.Rows(ctx, db, c.systems.scan, findSystems, pq.Array(ids))
+	if err != nil {
+		return nil, fmt.Errorf("read systems: %w", err)
+	}
+	return found, nil
+}
+
+// AllSystems returns a page of all systems, by name.
+func (c *Catalog) AllSystems(ctx context.Context, db plugins.Queryer, page plugins.Page) (plugins.List[System], error) {
+	return plugins.ListRows(ctx, db, page, c.systems.scan, listSystems, "")
+}
+
+// CreateSystem makes a system in the caller's transaction: its name, description, metadata and who manages it are taken
+// from s and checked, the rest is assigned. The error for a name that is taken has status 409 and leaves tx usable.
 func (c *Catalog) CreateSystem(ctx context.Context, tx *sql.Tx, s System) (System, error) {
-	return c.systems.insert(ctx, tx, creation{s.Name, s.Description, s.Metadata})
+	return c.systems.insert(ctx, tx, s)
 }
 
 //go:embed sql/catalog_empty.sql
@@ -100,9 +123,11 @@ func lock(ctx context.Context, tx *sql.Tx, what, statement, id string) error {
 	return nil
 }
 
-// deletionHook is a function given to OnSystemDeleted; its address tells it from others.
-type deletionHook struct {
-	call func(ctx context.Context, tx *sql.Tx, id string) error
+// OnSystemChanged has f called whenever a system is updated, inside the transaction that updates it, with the system as
+// it is then. An error of f stops the update. The transaction may be given up and tried again, so f must have no effect
+// outside it. The function returned takes f back; a call that is under way is not waited for.
+func (c *Catalog) OnSystemChanged(f func(ctx context.Context, tx *sql.Tx, s System) error) (remove func()) {
+	return c.systems.changed.add(f)
 }
 
 // OnSystemDeleted has f called whenever a system is deleted, inside the transaction that deletes it, before its row
@@ -110,22 +135,7 @@ type deletionHook struct {
 // again, so f must have no effect outside it. The function returned takes f back; a call that is under way is not
 // waited for.
 func (c *Catalog) OnSystemDeleted(f func(ctx context.Context, tx *sql.Tx, id string) error) (remove func()) {
-	hook := &deletionHook{f}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.onDeleted = append(slices.Clip(c.onDeleted), hook)
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.onDeleted = slices.DeleteFunc(slices.Clone(c.onDeleted), func(h *deletionHook) bool { return h == hook })
-	}
-}
-
-// deletionHooks returns the hooks of this moment. The slice is never written to again.
-func (c *Catalog) deletionHooks() []*deletionHook {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.onDeleted
+	return c.deleted.add(f)
 }
 
 var (
@@ -142,17 +152,22 @@ func (c *Catalog) deleteSystem(r *http.Request, _ plugins.None) (plugins.None, e
 		return plugins.None{}, err
 	}
 	return plugins.None{}, plugins.Tx(ctx, c.host.DB, func(tx *sql.Tx) error {
-		if err := lock(ctx, tx, "system", lockSystemForDelete, id); err != nil {
+		if err := byHand(ctx, tx, "system", lockSystemForDelete, id); err != nil {
 			return err
 		}
-		for _, hook := range c.deletionHooks() {
-			if err := hook.call(ctx, tx, id); err != nil {
-				return fmt.Errorf("remove what refers to a system: %w", err)
-			}
-		}
-		if _, err := tx.ExecContext(ctx, deleteSystem, id); err != nil {
-			return fmt.Errorf("delete a system: %w", err)
-		}
-		return nil
+		return c.removeSystem(ctx, tx, id)
 	})
+}
+
+// removeSystem ends a system that is held, and what refers to it.
+func (c *Catalog) removeSystem(ctx context.Context, tx *sql.Tx, id string) error {
+	for f := range c.deleted.all() {
+		if err := f(ctx, tx, id); err != nil {
+			return fmt.Errorf("remove what refers to a system: %w", err)
+		}
+	}
+	if _, err := tx.ExecContext(ctx, deleteSystem, id); err != nil {
+		return fmt.Errorf("delete a system: %w", err)
+	}
+	return nil
 }

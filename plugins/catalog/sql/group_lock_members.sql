@@ -1,2 +1,3 @@
--- Holds a group, $1, so that it is not deleted and no other of its memberships is made until the transaction ends.
-select true from catalog.groups where id = $1 for no key update
+-- Holds a group, $1, so that it is not deleted and no other of its memberships is made until the transaction ends, and says
+-- who manages it.
+select managed_by from catalog.groups where id = $1 for no key update

@@ -1,5 +1,5 @@
--- Takes a system, $2, out of a group, $1, if it is in it, and says which of the two exist.
+-- Takes a system, $2, out of a group, $1, if it is in it, and says whether there is such a system.
 with gone as (
     delete from catalog.memberships where group_id = $1 and system_id = $2
 )
-select exists (select from catalog.groups where id = $1), exists (select from catalog.systems where id = $2)
+select exists (select from catalog.systems where id = $2)

@@ -1,5 +1,5 @@
--- Replaces all of a system, $1, that can be changed. No row comes back if there is none; a taken name is error 23505.
+-- Replaces all of a system, $1, that can be changed, and who manages it. No row comes back if there is none; a taken name is error 23505.
 update catalog.systems
-set name = $2, name_key = $3, description = $4, metadata = $5, updated_at = clock_timestamp()
+set name = $2, name_key = $3, description = $4, metadata = $5, managed_by = $6, updated_at = clock_timestamp()
 where id = $1
-returning id, name, description, metadata, created_at, updated_at
+returning id, name, description, metadata, managed_by, created_at, updated_at
