@@ -142,7 +142,7 @@ func (r *resolver) question(ctx context.Context) {
 // asDNSFault makes a fault of a lookup that got no answer because nobody answers, and leaves every other error as it is.
 func (p *Policy) asDNSFault(ctx context.Context, err error) error {
 	e, ok := errors.AsType[*net.DNSError](err)
-	if !ok || p == nil || ctx.Err() != nil {
+	if !ok || p == nil || over(ctx, err) {
 		return err
 	}
 	if e.IsNotFound {

@@ -129,7 +129,7 @@ var separators = strings.NewReplacer("-", "", "_", "")
 func IsSecret(name string) bool {
 	plain := strings.ToLower(separators.Replace(name))
 	switch plain {
-	case "key", "cookie", "setcookie", "auth", "pass", "pwd", "dsn":
+	case "key", "cookie", "setcookie", "pass", "pwd", "dsn":
 		return true
 	}
 	for _, word := range []string{"password", "passwd", "passphrase", "secret", "token", "authorization",
