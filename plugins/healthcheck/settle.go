@@ -161,10 +161,11 @@ func (s *settler) advance(ctx context.Context, tx *sql.Tx, held map[key]kept, ru
 		k := keyOf(run)
 		v, ok := held[k]
 		at := run.ExecutedAt.UTC().Truncate(time.Microsecond) // as the database keeps it
-		if at.After(v.clock) {
+		ahead := at.After(v.clock)
+		if ahead {
 			at = v.clock.UTC()
 		}
-		if !ok || !at.After(v.memory.last) {
+		if !ok || !at.After(v.memory.last) && !(ahead && at.Equal(v.memory.last)) { // equal: another that is ahead, of the same batch
 			continue
 		}
 		before := v.memory.effective()
@@ -287,7 +288,7 @@ func (s *settler) settle(ctx context.Context, tx *sql.Tx, keys []key, why func(k
 		if status == c.status {
 			continue
 		}
-		if since.IsZero() {
+		if !since.After(c.since) { // the slice was so before, and something else has ended
 			since = now
 		}
 		cause, run := why(c.key)

@@ -199,6 +199,7 @@ func TestASliceIsUnknownOrStaleWhileNobodyKnowsHowItIs(t *testing.T) {
 // watches has the watch look once, and long enough after a server has started.
 func watches(t *testing.T, h *Healthcheck) *watch {
 	t.Helper()
+	execute(t, h.host.DB, `update healthcheck.watch set seen_at = now()`)
 	w := &watch{db: h.host.DB, log: slog.New(slog.NewTextHandler(t.Output(), nil)), settler: h.recorder.settler, expired: time.Now()}
 	if err := w.look(t.Context()); err != nil {
 		t.Fatal(err)
