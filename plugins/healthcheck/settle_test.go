@@ -89,7 +89,7 @@ func TestTheEndOfStaleIsATransitionOfItsOwn(t *testing.T) {
 	execute(t, db, `update healthcheck.assignments set thresholds = $1, since = now() - interval '1 day'`, strict)
 	now := time.Now().Truncate(time.Microsecond)
 	h.found(t, 1, report("shop", id, plugins.Unhealthy, now.Add(-20*time.Minute)), report("shop", id, plugins.Healthy, now.Add(-10*time.Minute)))
-	execute(t, db, `update healthcheck.configurations set updated_at = now() - interval '1 day'`)
+	settled(t, db)
 	watches(t, h)
 	h.found(t, 1, report("shop", id, plugins.Healthy, time.Now()))
 	const want = "critical: page is unhealthy, recovered: page is healthy, warning: page is stale, recovered: page is healthy"

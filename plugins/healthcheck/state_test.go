@@ -131,6 +131,7 @@ func TestASliceIsUnknownOrStaleWhileNobodyKnowsHowItIs(t *testing.T) {
 	h.add(t, "east", "west")
 	id := configure(t, db, "test", 100*time.Second, 2*time.Second, start)
 	give(t, db, "a", id, "east", "west", local)
+	settled(t, db)
 	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
 	ran := func(source string, status plugins.Status, ago time.Duration) {
 		run := report("a", id, status, time.Now().Add(-ago))
