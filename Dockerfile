@@ -14,6 +14,7 @@ COPY . .
 # .git is part of the context, so that the binary knows its version and commit (GET /api/about).
 RUN CGO_ENABLED=0 go build -trimpath -ldflags=-s -o /checkstack .
 
+# There is nothing to run in it either, so checks of type exec need an image of yours that begins FROM this one's binary.
 FROM scratch
 # For checks of https targets and for a database with TLS.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/

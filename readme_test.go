@@ -300,7 +300,7 @@ func TestTheREADMEListsEveryFlagAsTheServerDoes(t *testing.T) {
 	blocks := readme(t)
 	serve := flags(t, "serve")
 	tables := map[string][]string{"flags": serve}
-	for _, command := range []string{"rollup", "export"} {
+	for _, command := range []string{"rollup", "export", "check"} {
 		tables[command+" flags"] = slices.DeleteFunc(flags(t, command), func(row string) bool { return slices.Contains(serve, row) })
 	}
 	for mark, rows := range tables {

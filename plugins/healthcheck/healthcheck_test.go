@@ -21,7 +21,6 @@ const base = "/api/healthcheck"
 // TestAPI shows what callers of the real server can rely on.
 func TestAPI(t *testing.T) {
 	s := servertest.Start(t, servertest.Config{})
-	t.Run("the README's examples are true", s.README)
 	t.Run("a check that is assigned runs within seconds, and all of it can be read", func(t *testing.T) { story(t, s) })
 	t.Run("a configuration needs valid fields", func(t *testing.T) { invalid(t, s) })
 	t.Run("a configuration has a name of its own, whatever its case", func(t *testing.T) { unique(t, s) })

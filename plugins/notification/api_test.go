@@ -25,6 +25,9 @@ func TestAPI(t *testing.T) {
 	keep(`insert into notification.targets (type, name, description, owner) values ('sky.planet', 'Planet', 'One planet', 'sky')`)
 	keep(`insert into notification.specs (type, target, name, description, owner)
 		values ('sky.transit', 'sky.planet', 'Transits', '', 'sky')`)
+	keep(`insert into notification.notices (event, spec, target, resource, severity, title, message, data) values
+		('sky.transit/1', 'sky.transit', 'sky.planet', '1', 'warning', 'Mercury is before the sun', 'Do not look at it.', '{"minutes": 337}'),
+		('sky.transit/2', 'sky.transit', 'sky.planet', '1', 'recovered', 'Mercury is past the sun', '', 'null')`)
 
 	t.Run("the README's examples are true", s.README)
 	t.Run("only who has a token may read", func(t *testing.T) {

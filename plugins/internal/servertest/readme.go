@@ -22,15 +22,15 @@ import (
 //
 // A request is a method, a path, and the role of the caller, or its token, if it has one; then its body. An answer is a
 // status and the Location, if there is one; then its body, in which spaces between values do not matter and … stands
-// for anything. A name in braces stands for what it was where it came first in an answer. Of a stream of events as much
-// is read as the answer has.
+// for anything. A name in braces stands for what it was where it came first in an answer, and {server} for the host and
+// port of the server. Of a stream of events as much is read as the answer has.
 func (s *Server) README(t *testing.T) {
 	t.Helper()
 	text, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]string{}
+	known := map[string]string{"server": strings.TrimPrefix(s.URL, "http://")}
 	blocks := strings.Split("\n"+string(text), "\n```http\n")[1:]
 	for _, block := range blocks {
 		block, _, _ = strings.Cut(block, "\n```")
