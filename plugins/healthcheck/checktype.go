@@ -44,6 +44,12 @@ type (
 	// Fault is an error of ours: nothing can be said of the target.
 	Fault = engine.Fault
 
+	// PlainError is an error whose text is for everybody.
+	PlainError = engine.PlainError
+
+	// Assertion says what must be so of what a run measured.
+	Assertion = engine.Assertion
+
 	// TLS is the part of a configuration that says how to speak TLS.
 	TLS = engine.TLS
 )

@@ -12,6 +12,7 @@ package healthcheck
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -113,7 +114,7 @@ func (c *oneCheck) run(ctx context.Context, p plugins.Process) int {
 	}
 	plan, err := c.plan(types[i], p.Args[1], p.Args[2:])
 	if err != nil {
-		fmt.Fprintf(p.Stderr, "checkstack check: %v\n", err)
+		fmt.Fprintf(p.Stderr, "checkstack check: %s\n", said(err))
 		return 2
 	}
 	report := plan.Run(ctx)
@@ -160,6 +161,14 @@ func (c *oneCheck) plan(kind engine.Type, target string, rest []string) (*engine
 		return nil, err
 	}
 	return engine.Compile(engine.Spec{Type: kind, Config: data, Assertions: c.assertions, Timeout: c.timeout, Policy: &c.policy})
+}
+
+// said is what an error says, with the field that it is about.
+func said(err error) string {
+	if e, ok := errors.AsType[*plugins.Error](err); ok {
+		return strings.TrimPrefix(e.Field+": "+e.Message, ": ")
+	}
+	return err.Error()
 }
 
 func printJSON(w io.Writer, report engine.Report) error {

@@ -43,7 +43,7 @@ type Settings struct {
 // Flags declares the flags of the server that are this plugin's.
 func Flags(f *plugins.Flags) *Settings {
 	s := new(Settings)
-	s.Policy.Flags(f)
+	s.Policy.FlagsOfService(f)
 	f.Number(&s.Places, "checks", 64, 1, 1000, "most checks that begin at once; those that wait for their target have more room")
 	f.Number(&s.PerHost, "checks-per-host", 32, 1, 1000, "most checks at once against one host and port")
 	return s

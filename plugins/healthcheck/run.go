@@ -33,6 +33,10 @@ type check struct {
 	timeout         time.Duration
 }
 
+// notRunnable begins the fault of a configuration that cannot be run. What comes after it, why, is for those who may see
+// configurations.
+const notRunnable = "the configuration cannot be run"
+
 // ErrNoType says that a check cannot be made here because nobody brought its type.
 var ErrNoType = errors.New("no such check type")
 
@@ -54,7 +58,7 @@ func (r *registry) run(ctx context.Context, c check) (made, error) {
 	defer done()
 	plan, err := r.plan(kind, c)
 	if err != nil {
-		return made{fault: "the configuration cannot be run: " + engine.Shorten(err.Error(), maxMessage/2), report: engine.Report{Fault: err, At: time.Now()}}, nil
+		return made{fault: notRunnable + ": " + engine.Shorten(err.Error(), maxMessage/2), report: engine.Report{Fault: err, At: time.Now()}}, nil
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

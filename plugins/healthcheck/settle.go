@@ -269,6 +269,7 @@ type whole struct {
 	since   time.Time
 	on      bool
 	quorum  *int
+	alerted bool     // whether people were told that something is wrong, and not yet that it is over
 	slices  []memory // of those that a source has to make
 	offline []bool   // of each, whether its source is
 }
@@ -281,8 +282,7 @@ func (s *settler) settle(ctx context.Context, tx *sql.Tx, keys []key, why func(k
 		return fmt.Errorf("read the slices of checks: %w", err)
 	}
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	var changes []Transition
-	names := make(map[key]string)
+	var turns []turn
 	for _, c := range checks {
 		status, since := c.settle()
 		if status == c.status {
@@ -292,26 +292,53 @@ func (s *settler) settle(ctx context.Context, tx *sql.Tx, keys []key, why func(k
 			since = now
 		}
 		cause, run := why(c.key)
-		changes = append(changes, Transition{SystemID: c.systemID, ConfigurationID: c.configurationID, From: c.status, To: status, At: since,
-			Cause: cause, RunID: run})
-		names[c.key] = c.name
+		t := turn{name: c.name, Transition: Transition{SystemID: c.systemID, ConfigurationID: c.configurationID, From: c.status, To: status,
+			At: since, Cause: cause, RunID: run}}
+		t.severity, t.alerted = alert(status, c.alerted)
+		turns = append(turns, t)
 	}
-	if len(changes) == 0 {
+	if len(turns) == 0 {
 		return nil
 	}
 	var systems, configurations, statuses []string
 	var sinces []time.Time
-	for _, c := range changes {
-		systems, configurations = append(systems, c.SystemID), append(configurations, c.ConfigurationID)
-		statuses, sinces = append(statuses, string(c.To)), append(sinces, c.At)
+	var alerted []bool
+	changes := make([]Transition, len(turns))
+	for i, t := range turns {
+		changes[i] = t.Transition
+		systems, configurations = append(systems, t.SystemID), append(configurations, t.ConfigurationID)
+		statuses, sinces, alerted = append(statuses, string(t.To)), append(sinces, t.At), append(alerted, t.alerted)
 	}
-	if _, err := tx.ExecContext(ctx, checksSettleSQL, pq.Array(systems), pq.Array(configurations), pq.Array(statuses), pq.Array(sinces)); err != nil {
+	if _, err := tx.ExecContext(ctx, checksSettleSQL, pq.Array(systems), pq.Array(configurations), pq.Array(statuses), pq.Array(sinces),
+		pq.Array(alerted)); err != nil {
 		return fmt.Errorf("write the statuses of checks: %w", err)
 	}
 	if err := keepTransitions(ctx, tx, changes); err != nil {
 		return err
 	}
-	return s.tell(ctx, tx, changes, names)
+	return s.tell(ctx, tx, turns)
+}
+
+// turn is a change of the status of a check as a whole.
+type turn struct {
+	Transition
+	name     string
+	severity notification.Severity // of the notice; empty: nobody is told
+	alerted  bool                  // whether people were told that something is wrong, and not yet that it is over
+}
+
+// alert says whether people are told that a check has come to a status, and whether they wait then to hear that it is over.
+// What they were told is over when the check is healthy, whatever it was between: paused, or seen by nobody.
+func alert(to plugins.Status, alerted bool) (notification.Severity, bool) {
+	switch {
+	case to == plugins.Unhealthy:
+		return notification.Critical, true
+	case to == plugins.Degraded || to == stale:
+		return notification.Warning, true
+	case to == plugins.Healthy && alerted:
+		return notification.Recovered, false
+	}
+	return "", alerted
 }
 
 func readWhole(ctx context.Context, tx *sql.Tx, keys []key) ([]whole, error) {
@@ -324,7 +351,7 @@ func readWhole(ctx context.Context, tx *sql.Tx, keys []key) ([]whole, error) {
 		var m memory
 		var since, staleSince *time.Time
 		err = row.Scan(&c.systemID, &c.configurationID, &c.status, &c.since, &c.on, &c.quorum, &source, &offline,
-			&m.status, &since, &m.stale, &staleSince, &c.name)
+			&m.status, &since, &m.stale, &staleSince, &c.name, &c.alerted)
 		if n := len(checks); n == 0 || checks[n-1].key != c.key {
 			checks = append(checks, c)
 		}
@@ -390,14 +417,14 @@ type change struct {
 }
 
 // tell publishes the changes of checks as signals, and has those who subscribed notified of what is an alert or its end.
-func (s *settler) tell(ctx context.Context, tx *sql.Tx, changes []Transition, names map[key]string) error {
+func (s *settler) tell(ctx context.Context, tx *sql.Tx, turns []turn) error {
 	if s == nil || s.events == nil {
 		return nil
 	}
-	for part := range slices.Chunk(changes, eventChanges) {
+	for part := range slices.Chunk(turns, eventChanges) {
 		told := make([]change, len(part))
-		for i, c := range part {
-			told[i] = change{c.SystemID, c.ConfigurationID, c.From, c.To, c.At}
+		for i, t := range part {
+			told[i] = change{t.SystemID, t.ConfigurationID, t.From, t.To, t.At}
 		}
 		err := s.events.Publish(ctx, tx, signals.Event{Name: statusEvent, Public: true, Data: map[string]any{"changes": told}})
 		if err != nil {
@@ -405,36 +432,21 @@ func (s *settler) tell(ctx context.Context, tx *sql.Tx, changes []Transition, na
 		}
 	}
 	var notices []notification.Notice
-	for _, c := range changes {
-		severity, alert := alerts(c.From, c.To)
-		if !alert {
+	for _, t := range turns {
+		if t.severity == "" {
 			continue
 		}
-		name := names[key{c.SystemID, c.ConfigurationID}]
 		notices = append(notices, notification.Notice{
-			Key:      fmt.Sprintf("%s/%s/%s/%d", c.SystemID, c.ConfigurationID, c.To, c.At.UnixMicro()),
+			Key:      fmt.Sprintf("%s/%s/%s/%d", t.SystemID, t.ConfigurationID, t.To, t.At.UnixMicro()),
 			Spec:     systemSpec.Type,
-			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: c.SystemID},
-			Severity: severity,
-			Title:    fmt.Sprintf("%s is %s", name, c.To),
-			Message:  fmt.Sprintf("%s was %s, and has been %s since %s.", name, c.From, c.To, c.At.UTC().Format(time.RFC3339)),
-			Data:     c,
+			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: t.SystemID},
+			Severity: t.severity,
+			Title:    fmt.Sprintf("%s is %s", t.name, t.To),
+			Message:  fmt.Sprintf("%s was %s, and has been %s since %s.", t.name, t.From, t.To, t.At.UTC().Format(time.RFC3339)),
+			Data:     t.Transition,
 		})
 	}
 	return s.notify.Post(ctx, tx, notices)
-}
-
-// alerts says whether somebody should hear of a transition, and how much it matters.
-func alerts(from, to plugins.Status) (severity notification.Severity, alert bool) {
-	switch to {
-	case plugins.Unhealthy:
-		return notification.Critical, true
-	case plugins.Degraded, stale:
-		return notification.Warning, true
-	case plugins.Healthy:
-		return notification.Recovered, badness(from) >= badness(stale)
-	}
-	return "", false
 }
 
 // errorEvery is how often people are told of errors for one reason.

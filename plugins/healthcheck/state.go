@@ -139,7 +139,11 @@ func scanSlice(row plugins.Row) (c CheckStatus, s *SourceStatus, err error) {
 		}
 	}
 	if fail != nil {
-		slice.Error = &OpenError{*fail, *failed, runs}
+		message, _, _ := strings.Cut(*fail, notRunnable+": ")
+		if message == "" {
+			message = notRunnable
+		}
+		slice.Error = &OpenError{message, *failed, runs}
 	}
 	return c, &slice, nil
 }

@@ -16,7 +16,7 @@ import (
 	"checkstack/plugins/healthcheck/engine"
 )
 
-// Policy is what checks may do on this machine; see its method Flags.
+// Policy is what checks may do on this machine; see its method FlagsOfService.
 type Policy = engine.Policy
 
 // Types are the check types that are built in.

@@ -46,7 +46,7 @@ func Commands() []plugins.Command {
 				size = n
 				return nil
 			})
-			cfg.Policy.Flags(f)
+			cfg.Policy.FlagsOfService(f)
 			f.Number(&cfg.Checks, "checks", 64, 1, 1000, "most checks at once")
 			f.Text(&cfg.Listen, "listen", "", "`address` for /.checkstack/health and /.checkstack/ready of the satellite itself, host:port; that the server is away "+
 				"shows there after a minute, that it refuses the token at once (default none)", address)

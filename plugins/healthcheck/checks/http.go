@@ -38,7 +38,7 @@ func HTTP(p *engine.Policy) engine.Type {
 	wire := newHTTPWire()
 	return engine.New("http", httpPaths(), func() engine.Config {
 		return &httpCheck{Method: http.MethodGet, ExpectStatus: httpStatuses{{200, 299}}, FollowRedirects: true, MaxRedirects: 10,
-			TLSVerify: true, policy: p, wire: wire}
+			TLSVerify: true, IPVersion: "any", policy: p, wire: wire}
 	})
 }
 

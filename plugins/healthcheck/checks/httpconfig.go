@@ -49,7 +49,7 @@ type httpCheck struct {
 	FollowRedirects bool              `json:"followRedirects" doc:"whether redirects are followed"`
 	MaxRedirects    int               `json:"maxRedirects" doc:"how many redirects are followed; the next one is unhealthy" limit:"0-50"`
 	Version         string            `json:"version" doc:"the version of HTTP; by default 2 over TLS if the server speaks it, else 1.1" enum:"1.1,2,"`
-	IPVersion       string            `json:"ipVersion" doc:"the version of IP; by default any" enum:"4,6,"`
+	IPVersion       string            `json:"ipVersion" doc:"the version of IP; any takes the address that connections would take" enum:"any,4,6"`
 	TLSVerify       bool              `json:"tlsVerify" doc:"whether certificates must be valid; tls.verify says the same"`
 	TLS             *engine.TLS       `json:"tls" doc:"how to speak TLS; the name and the client's certificate are for the host of the URL only"`
 	Proxy           string            `json:"proxy" doc:"the URL of a proxy: http, https or socks5" limit:"0-2000"`
@@ -82,9 +82,12 @@ func (c *httpCheck) Validate() error {
 			return err
 		}
 	}
+	if c.IPVersion == "any" {
+		c.IPVersion = "" // as it is written after tcp
+	}
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil && c.Proxy == "" &&
 		(c.IPVersion == "4" && !addr.Unmap().Is4() || c.IPVersion == "6" && addr.Is4()) {
-		return plugins.Invalid("ipVersion", "expected the version of the address in the URL, or none")
+		return plugins.Invalid("ipVersion", "expected the version of the address in the URL, or any")
 	}
 	if err := c.TLS.Compile("tls"); err != nil {
 		return err

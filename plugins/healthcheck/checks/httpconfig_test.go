@@ -138,7 +138,7 @@ func TestEveryBadFieldOfAnHTTPCheckIsRefusedByName(t *testing.T) {
 		{`"tlsVerify":0`, "tlsVerify", "expected true or false, not number"},
 		{`"maxRedirects":51`, "maxRedirects", "expected a whole number from 0 to 50, not 51"},
 		{`"version":"3"`, "version", "expected one of 1.1, 2, "},
-		{`"ipVersion":"5"`, "ipVersion", "expected one of 4, 6, "},
+		{`"ipVersion":"5"`, "ipVersion", "expected one of any, 4, 6"},
 		{`"auth":{}`, "auth.type", "expected this field, but it is missing"},
 		{`"auth":{"type":"digest"}`, "auth.type", "expected one of basic, bearer"},
 		{`"auth":{"type":"basic","username":"a:b"}`, "auth.username", "expected a user name without a colon"},

@@ -33,7 +33,14 @@ type Policy struct {
 // to whoever asks from the machine itself (RFC 3927, RFC 4291 section 2.5.6), and the addresses of such services elsewhere.
 const denied = "169.254.0.0/16,fe80::/10,fd00:ec2::254/128,100.100.100.200/32,168.63.129.16/32"
 
-// Flags declares the flags that make a policy.
+// FlagsOfService declares the flags that make the policy of a program that makes checks which others have written: commands are
+// run only where that is allowed.
+func (p *Policy) FlagsOfService(f *plugins.Flags) {
+	p.Flags(f)
+	f.Bool(&p.AllowExec, "allow-exec", false, "let checks of type exec run commands on this machine, as the user that runs this program")
+}
+
+// Flags declares the flags that make the policy of whoever runs a check of their own.
 func (p *Policy) Flags(f *plugins.Flags) {
 	p.Deny, _ = parsePrefixes(denied) // it is well formed
 	f.Func("deny-networks", "`networks` that no check may connect to, whatever name leads there, with commas between them, or none "+
@@ -41,7 +48,6 @@ func (p *Policy) Flags(f *plugins.Flags) {
 		p.Deny, err = parsePrefixes(s)
 		return err
 	})
-	f.Bool(&p.AllowExec, "allow-exec", false, "let checks of type exec run commands on this machine, as the user that runs this program")
 	f.Func("env-allow", "`names` of environment variables that configurations may refer to as ${ENV:NAME}, with commas between them (default none)",
 		func(s string) error {
 			p.AllowEnv = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })

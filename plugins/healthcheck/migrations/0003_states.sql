@@ -15,7 +15,7 @@ alter table healthcheck.configurations
 -- of its time, so the next one does not take a place from those that answer. thresholds: null is the default. quorum: how
 -- many sources must see that something is wrong; null is any of them. vars: what a template needs to know of the system.
 -- status and since are of the check as a whole, from all its sources. beat_hash: SHA-256 of the token that the target of a
--- passive check reports with.
+-- passive check reports with. alerted: people were told that something is wrong, and not yet that it is over.
 alter table healthcheck.assignments
     add column slot_at    timestamptz not null default '2000-01-01 00:00Z',
     add column held       boolean not null default false,
@@ -27,6 +27,7 @@ alter table healthcheck.assignments
         check (status in ('unknown', 'healthy', 'degraded', 'unhealthy', 'stale', 'paused')),
     add column since      timestamptz not null default now(),
     add column beat_hash  bytea unique,
+    add column alerted    boolean not null default false,
     add column managed_by text;
 
 update healthcheck.assignments set slot_at = next_run_at;

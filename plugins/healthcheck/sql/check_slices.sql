@@ -1,9 +1,9 @@
 -- The checks $1, $2 as a whole, in the order of their key, each once for every source that has to make it, this server ('')
--- first, or once with null where there is none: what it is taken for, whether it is on, how many sources must agree, and
--- what is known at each source. The caller holds the assignments. Where "offset 0" ends a subquery, it is asked once for each
+-- first, or once with null where there is none: what it is taken for, whether it is on, how many sources must agree,
+-- what is known at each source, and whether people were told that something is wrong. The caller holds the assignments. Where "offset 0" ends a subquery, it is asked once for each
 -- key, by its index: without statistics, as while there are new checks, the planner would go through all of them for each.
 select a.system_id, a.configuration_id, a.status, a.since, a.enabled and not a.held, a.quorum, x.source_id, coalesce(x.offline, false),
-    coalesce(s.status, 'unknown'), s.since, s.stale_since is not null, s.stale_since, c.name
+    coalesce(s.status, 'unknown'), s.since, s.stale_since is not null, s.stale_since, c.name, a.alerted
 from (select distinct system_id, configuration_id from unnest($1::text[], $2::uuid[]) as u (system_id, configuration_id)) u
 cross join lateral (
     select * from healthcheck.assignments a

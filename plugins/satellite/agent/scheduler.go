@@ -163,6 +163,7 @@ func (s *scheduler) usable(checks []wire.Check) []wire.Check {
 
 // watch makes the runs of one check until ctx ends.
 func (s *scheduler) watch(ctx context.Context, c wire.Check, next time.Time) {
+	failing := "" // why the last run could not be made, so that it is said once
 	for {
 		for left := time.Until(next); left > 0 && ctx.Err() == nil; left = time.Until(next) {
 			pause(ctx, min(left, maxSleep), nil)
@@ -176,10 +177,12 @@ func (s *scheduler) watch(ctx context.Context, c wire.Check, next time.Time) {
 		case ctx.Err() != nil: // it was cut short, whatever it says
 			return
 		case err == nil:
+			failing = ""
 			s.out(run)
 		case errors.Is(err, healthcheck.ErrNoType):
 			return
-		default:
+		case err.Error() != failing:
+			failing = err.Error()
 			s.log.Error("a check could not be made", "system", c.SystemID, "configuration", c.ConfigurationID, "error", err)
 		}
 		next = slot(c, time.Now())
