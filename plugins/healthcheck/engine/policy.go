@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"checkstack/plugins"
 )
@@ -130,14 +131,25 @@ func isAddress(address string) bool {
 	return err == nil
 }
 
+// mayRead returns an error for a variable that configurations may not refer to.
+func (p *Policy) mayRead(name string) error {
+	if p == nil || p.Getenv == nil || !slices.Contains(p.AllowEnv, name) {
+		return fmt.Errorf("the variable %s is not one that configurations may refer to (-env-allow)", name)
+	}
+	return nil
+}
+
 // env returns the value of a variable that configurations may refer to.
 func (p *Policy) env(name string) (string, error) {
-	if p == nil || p.Getenv == nil || !slices.Contains(p.AllowEnv, name) {
-		return "", fmt.Errorf("the variable %s is not one that configurations may refer to (-env-allow)", name)
+	if err := p.mayRead(name); err != nil {
+		return "", err
 	}
 	value := p.Getenv(name)
-	if value == "" {
+	switch {
+	case value == "":
 		return "", fmt.Errorf("the variable %s is not set", name)
+	case !utf8.ValidString(value):
+		return "", fmt.Errorf("the variable %s is not a text in UTF-8", name)
 	}
 	return value, nil
 }

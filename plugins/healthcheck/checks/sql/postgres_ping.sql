@@ -1,0 +1,2 @@
+-- What is asked by default: whether the server answers at all.
+select 1
