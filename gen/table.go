@@ -21,15 +21,20 @@ var Plugins = []plugins.Entry{
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return catalog.New(h, need("notification").(*notification.Notifier))
 		}},
-	{ID: "healthcheck", Requires: []string{"catalog"},
+	{ID: "signals", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return signals.New(h) }},
+	{ID: "healthcheck", Requires: []string{"catalog", "notification", "signals"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
-			return healthcheck.New(h, need("catalog").(*catalog.Catalog))
-		}},
+			return healthcheck.New(h,
+				need("catalog").(*catalog.Catalog),
+				need("notification").(*notification.Notifier),
+				need("signals").(*signals.Signals))
+		},
+		Commands: healthcheck.Commands,
+		Flags:    func(f *plugins.Flags) any { return healthcheck.Flags(f) }},
 	{ID: "incident", Requires: []string{"catalog", "notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
 		}},
-	{ID: "signals", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return signals.New(h) }},
 	{ID: "satellite", Requires: []string{"healthcheck", "signals"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return satellite.New(h, need("healthcheck").(*healthcheck.Healthcheck), need("signals").(*signals.Signals))

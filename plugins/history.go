@@ -29,6 +29,9 @@ type History interface {
 	// Runs lists raw runs, the newest first.
 	Runs(ctx context.Context, q RunsQuery) ([]Run, error)
 
+	// Run finds one raw run of a system by its ID; [NotFound] if there is none, or none any more.
+	Run(ctx context.Context, systemID, runID string) (Run, error)
+
 	// CountRuns says how many raw runs there are in all for Runs to list: Before, BeforeID and Limit of q do not matter. It
 	// counts no further than 100,000.
 	CountRuns(ctx context.Context, q RunsQuery) (int, error)
@@ -82,6 +85,8 @@ type RunsQuery struct {
 	SystemID        string
 	ConfigurationID string    // empty: of every check of the system
 	SourceID        *string   // only those of one source: "" is this server; nil: of all
+	Statuses        []Status  // only those that ended so; none: of all
+	From            time.Time // only runs executed at or after it; zero: from the oldest
 	Before          time.Time // only runs executed before it; zero: from the newest
 	BeforeID        string    // with Before: also runs executed at Before whose ID is smaller
 	Limit           int       // 1 to 500

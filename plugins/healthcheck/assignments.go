@@ -8,6 +8,7 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,6 +35,12 @@ var (
 	assignableSQL string
 	//go:embed sql/assigned.sql
 	assignedSQL string
+	//go:embed sql/assignment_managed.sql
+	assignmentManagedSQL string
+	//go:embed sql/assignment_status.sql
+	assignmentStatusSQL string
+	//go:embed sql/states_forget.sql
+	statesForgetSQL string
 )
 
 const (
@@ -44,29 +51,48 @@ const (
 
 // Assignment is a configuration that is checked for a system.
 type Assignment struct {
-	SystemID        string     `json:"systemId"`
-	ConfigurationID string     `json:"configurationId"`
-	Name            string     `json:"name"` // of the configuration
-	Type            string     `json:"type"`
-	Enabled         bool       `json:"enabled"`
-	Sources         []string   `json:"sources"`   // where the check is made: "local" for this server, first, and the IDs of satellites
-	NextRunAt       *time.Time `json:"nextRunAt"` // on this server; nil while it does not make the check
-	CreatedAt       time.Time  `json:"createdAt"`
+	SystemID        string         `json:"systemId"`
+	ConfigurationID string         `json:"configurationId"`
+	Name            string         `json:"name"` // of the configuration
+	Type            string         `json:"type"`
+	Enabled         bool           `json:"enabled"`
+	Sources         []string       `json:"sources"`    // where the check is made: "local" for this server, first, and the IDs of satellites
+	Thresholds      Thresholds     `json:"thresholds"` // how many runs change the status
+	Quorum          *int           `json:"quorum"`     // how many sources must see that something is wrong; nil: any
+	Status          plugins.Status `json:"status"`     // of the check as a whole
+	Since           time.Time      `json:"since"`
+	NextRunAt       *time.Time     `json:"nextRunAt"` // on this server; nil while it does not make the check
+	ManagedBy       *string        `json:"managedBy"` // the document that owns it; nil: people do
+	CreatedAt       time.Time      `json:"createdAt"`
+
+	// HeartbeatToken is what the target of a check of type heartbeat reports with. It is shown once, when it is made.
+	HeartbeatToken string `json:"heartbeatToken,omitempty"`
 }
 
-// AssignmentInput is what an editor says of an assignment.
+// AssignmentInput is what an editor says of an assignment. What is left out is the default.
 type AssignmentInput struct {
 	Enabled *bool `json:"enabled"` // required
 
 	// Sources are "local" and the IDs of satellites, 1 to 50, each once. Without them they stay as they are; those of a
 	// new assignment are then "local".
 	Sources []string `json:"sources,omitempty"`
+
+	Thresholds *Thresholds `json:"thresholds,omitempty"` // by default 2 failures in a row degrade and 5 are an outage
+	Quorum     *int        `json:"quorum,omitempty"`     // 1 to 50
 }
 
 // Validate asks for enabled, and for sources that could be some.
 func (in *AssignmentInput) Validate() error {
 	if in.Enabled == nil {
 		return plugins.Invalid("enabled", "expected true or false")
+	}
+	if in.Thresholds != nil {
+		if err := in.Thresholds.complete(); err != nil {
+			return err
+		}
+	}
+	if in.Quorum != nil && (*in.Quorum < 1 || *in.Quorum > maxSources) {
+		return plugins.Invalid("quorum", "expected a whole number of sources from 1 to %d, not %d", maxSources, *in.Quorum)
 	}
 	if in.Sources == nil {
 		return nil
@@ -96,7 +122,7 @@ func (h *Healthcheck) assign(r *http.Request, in AssignmentInput) (Assignment, e
 		if err := h.catalog.LockSystem(ctx, tx, system); err != nil {
 			return err
 		}
-		a, err = assign(ctx, tx, system, configuration, *in.Enabled, in.Sources)
+		a, err = h.assignByHand(ctx, tx, system, configuration, in, 0)
 		return err
 	})
 	if err == nil {
@@ -105,44 +131,162 @@ func (h *Healthcheck) assign(r *http.Request, in AssignmentInput) (Assignment, e
 	return a, err
 }
 
-// assign writes an assignment. Without sources they stay as they are. The caller holds the system's row.
-func assign(ctx context.Context, tx *sql.Tx, system, configuration string, enabled bool, sources []string) (Assignment, error) {
-	a := Assignment{SystemID: system, ConfigurationID: configuration}
-	var others int
-	err := tx.QueryRowContext(ctx, assignableSQL, system, configuration).Scan(&a.Name, &a.Type, &others)
+// editable holds an assignment that people own, or that is not there. One that a document owns is a conflict. Nothing that
+// comes before an assignment in the order of locks may be locked after it.
+func editable(ctx context.Context, tx *sql.Tx, system, configuration string) error {
+	var owner *string
+	err := tx.QueryRowContext(ctx, assignmentManagedSQL, system, configuration).Scan(&owner)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		return a, plugins.NotFound("configuration")
+		return nil
 	case err != nil:
-		return a, fmt.Errorf("read configuration: %w", err)
-	case others >= maxChecks:
-		return a, limitReached("a system may have at most %d checks", maxChecks)
+		return fmt.Errorf("read assignment: %w", err)
+	case owner != nil:
+		return plugins.Managed(*owner)
 	}
+	return nil
+}
+
+// Assign has a configuration checked for a system, in the caller's transaction, which holds the system; owner is the document
+// that owns the assignment, or nil. What is wrong with in is told as by the API.
+func (h *Healthcheck) Assign(ctx context.Context, tx *sql.Tx, system, configuration string, in AssignmentInput, owner *string) (Assignment, error) {
+	a, _, err := h.assignAnyhow(ctx, tx, system, configuration, in, owner, 0)
+	return a, err
+}
+
+// assignByHand is Assign for people: an assignment that a document owns is a conflict. The first run is due a little later than now.
+func (h *Healthcheck) assignByHand(
+	ctx context.Context, tx *sql.Tx, system, configuration string, in AssignmentInput, later time.Duration,
+) (Assignment, error) {
+	a, before, err := h.assignAnyhow(ctx, tx, system, configuration, in, nil, later)
+	if err == nil && before != nil {
+		err = plugins.Managed(*before)
+	}
+	return a, err
+}
+
+// assignAnyhow is Assign where the first run is due a little later than now. It also returns who owned the assignment before.
+func (h *Healthcheck) assignAnyhow(
+	ctx context.Context, tx *sql.Tx, system, configuration string, in AssignmentInput, owner *string, later time.Duration,
+) (a Assignment, before *string, err error) {
+	a = Assignment{SystemID: system, ConfigurationID: configuration}
+	if err := in.Validate(); err != nil {
+		return a, nil, err
+	}
+	c, others, err := scanAssignable(tx.QueryRowContext(ctx, assignableSQL, system, configuration))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return a, nil, plugins.NotFound("configuration")
+	case err != nil:
+		return a, nil, fmt.Errorf("read configuration: %w", err)
+	case others >= maxChecks:
+		return a, nil, limitReached("a system may have at most %d checks", maxChecks)
+	}
+	var vars, thresholds *string
+	if c.Template {
+		systems, err := h.catalog.Systems(ctx, tx, []string{system}) // as this transaction has it
+		if err != nil {
+			return a, nil, err
+		}
+		if len(systems) == 0 {
+			return a, nil, plugins.NotFound("system")
+		}
+		text, err := h.types.fits(c, systems[0])
+		if err != nil {
+			return a, nil, err
+		}
+		vars = new(string(text))
+	}
+	if in.Thresholds != nil {
+		text, err := json.Marshal(in.Thresholds)
+		if err != nil {
+			return a, nil, fmt.Errorf("write thresholds: %w", err)
+		}
+		thresholds = new(string(text))
+	}
+	a.Name, a.Type = c.Name, c.Type
 	var here *bool // nil: as it is
-	satellites := slices.DeleteFunc(slices.Clone(sources), func(s string) bool { return s == local })
-	if sources != nil {
-		here = new(len(satellites) < len(sources))
+	satellites := slices.DeleteFunc(slices.Clone(in.Sources), func(s string) bool { return s == local })
+	if in.Sources != nil {
+		if c.Type == heartbeat && len(satellites) > 0 {
+			return a, nil, plugins.Invalid("sources", "expected %q alone, because it is this server that the target reports to", local)
+		}
+		here = new(len(satellites) < len(in.Sources))
 		if err := assignable(ctx, tx, system, configuration, satellites); err != nil {
-			return a, err
+			return a, nil, err
 		}
 	}
-	var isHere bool
+	var isHere, existed, wasOn bool
 	var next time.Time
-	err = tx.QueryRowContext(ctx, assignSQL, system, configuration, enabled, here).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt)
+	err = tx.QueryRowContext(ctx, assignSQL, system, configuration, *in.Enabled, here, thresholds, in.Quorum, vars, owner, !c.Enabled,
+		later.Milliseconds()).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt, &a.Status, &a.Since, &existed, &wasOn, &before)
 	if err != nil {
-		return a, fmt.Errorf("write assignment: %w", err)
+		return a, nil, fmt.Errorf("write assignment: %w", err)
 	}
-	if sources != nil {
+	if in.Sources != nil {
 		if _, err := tx.ExecContext(ctx, assignSourcesSQL, system, configuration, pq.Array(satellites), isHere); err != nil {
-			return a, fmt.Errorf("write the sources of an assignment: %w", err)
+			return a, nil, fmt.Errorf("write the sources of an assignment: %w", err)
 		}
 	}
 	if err := tx.QueryRowContext(ctx, assignmentSourcesSQL, system, configuration).Scan(pq.Array(&satellites)); err != nil {
-		return a, fmt.Errorf("read the sources of an assignment: %w", err)
+		return a, nil, fmt.Errorf("read the sources of an assignment: %w", err)
 	}
-	a.place(isHere, satellites, next)
-	return a, announce(ctx, tx)
+	if c.Type == heartbeat && !existed {
+		if a.HeartbeatToken, err = h.renewBeat(ctx, tx, key{system, configuration}); err != nil {
+			return a, nil, err
+		}
+	}
+	on := a.Enabled && c.Enabled
+	if on && existed && !wasOn {
+		err = h.turned(ctx, tx, []key{{system, configuration}}, true)
+	} else {
+		err = h.settle(ctx, tx, []key{{system, configuration}})
+	}
+	if err != nil {
+		return a, nil, err
+	}
+	if err := tx.QueryRowContext(ctx, assignmentStatusSQL, system, configuration).Scan(&a.Status, &a.Since); err != nil {
+		return a, nil, fmt.Errorf("read the status of an assignment: %w", err)
+	}
+	a.Quorum, a.ManagedBy, a.Thresholds = in.Quorum, owner, defaultThresholds()
+	if in.Thresholds != nil {
+		a.Thresholds = *in.Thresholds
+	}
+	a.place(isHere, !c.Enabled, satellites, next)
+	return a, before, announce(ctx, tx)
 }
+
+// turned settles checks that were turned on or off. Nobody has looked at one that was off, so what was seen before is
+// forgotten when it is on again.
+func (h *Healthcheck) turned(ctx context.Context, tx *sql.Tx, keys []key, on bool) error {
+	if on {
+		systems, configurations := columns(keys)
+		if _, err := tx.ExecContext(ctx, statesForgetSQL, pq.Array(systems), pq.Array(configurations)); err != nil {
+			return fmt.Errorf("forget what was seen of checks: %w", err)
+		}
+	}
+	return h.settle(ctx, tx, keys)
+}
+
+// settle makes the statuses of checks anew after an edit. The caller holds the assignments.
+func (h *Healthcheck) settle(ctx context.Context, tx *sql.Tx, keys []key) error {
+	return h.recorder.settler.settle(ctx, tx, keys, func(key) (string, *string) { return causeEdit, nil })
+}
+
+// scanAssignable reads a configuration and how many other checks the system has.
+func scanAssignable(row plugins.Row) (c Configuration, others int, err error) {
+	c, err = scanConfiguration(trailing{row, &others})
+	return c, others, err
+}
+
+// trailing reads a last column beyond those that a function asks for.
+type trailing struct {
+	row  plugins.Row
+	last any
+}
+
+// Scan reads a row.
+func (t trailing) Scan(dest ...any) error { return t.row.Scan(append(dest, t.last)...) }
 
 // assignable holds the satellites that are to make a check. One that does not exist is an error.
 func assignable(ctx context.Context, tx *sql.Tx, system, configuration string, satellites []string) error {
@@ -172,13 +316,13 @@ func assignable(ctx context.Context, tx *sql.Tx, system, configuration string, s
 }
 
 // place says where an assignment is checked, and when next if it is so here.
-func (a *Assignment) place(here bool, satellites []string, next time.Time) {
+func (a *Assignment) place(here, held bool, satellites []string, next time.Time) {
 	a.Sources = []string{}
 	if here {
 		a.Sources = append(a.Sources, local)
 	}
 	a.Sources = append(a.Sources, satellites...)
-	if here && a.Enabled {
+	if here && a.Enabled && !held {
 		a.NextRunAt = &next
 	}
 }
@@ -201,11 +345,16 @@ func (h *Healthcheck) listAssignments(r *http.Request, _ plugins.None) (plugins.
 
 func scanAssignment(row plugins.Row) (Assignment, error) {
 	var a Assignment
-	var here bool
+	var here, held bool
 	var satellites []string
 	var next time.Time
-	err := row.Scan(&a.SystemID, &a.ConfigurationID, &a.Name, &a.Type, &a.Enabled, &here, pq.Array(&satellites), &next, &a.CreatedAt)
-	a.place(here, satellites, next)
+	var thresholds []byte
+	err := row.Scan(&a.SystemID, &a.ConfigurationID, &a.Name, &a.Type, &a.Enabled, &held, &here, pq.Array(&satellites), &next, &a.CreatedAt,
+		&thresholds, &a.Quorum, &a.Status, &a.Since, &a.ManagedBy)
+	if err == nil {
+		a.Thresholds, err = parseThresholds(thresholds)
+	}
+	a.place(here, held, satellites, next)
 	return a, err
 }
 

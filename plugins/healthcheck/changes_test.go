@@ -50,9 +50,7 @@ func TestAChangeMadeOnOneServerWakesTheOther(t *testing.T) {
 	here := plugin(t, db)
 	here.add(t, "east")
 	ran := make(chan string, 10)
-	host := &plugins.Host{ID: "healthcheck", Log: here.recorder.log, DB: db, Notices: open(t, url), Readiness: probes{}, History: ledger{}}
-	lease := plugins.Lend(t.Context(), host, func(err error) { t.Error(err) })
-	there := New(host, nil)
+	there, lease := house(t, db, open(t, url))
 	there.scheduler.idle = time.Hour
 	if _, err := there.types.add(kind{"test", func(context.Context, json.RawMessage) Outcome {
 		ran <- "test"

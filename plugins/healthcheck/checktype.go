@@ -10,42 +10,56 @@ package healthcheck
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/engine"
 )
 
-// CheckType is one way of looking at a system, such as "http". Its methods are called from several goroutines.
-type CheckType interface {
-	// Type is the name that configurations use: 1 to 40 lower case letters, digits and dashes, the first a letter.
-	Type() string
+// What another plugin needs for a check type of its own. A plugin imports no folder of another, so it is named here too.
+type (
+	// CheckType is one way of looking at a system, such as "http".
+	CheckType = engine.Type
 
-	// Validate checks config, an object as it came in a request, and returns its normal form: an object with what was
-	// understood of it and nothing else, written anew from what was decoded. The normal form is what is stored, shown and
-	// given to Run, in any order of its fields; Validate must accept it, with the same meaning. An error names the
-	// field as config does, "url"; to the caller of the API it becomes "config.url". See [plugins.Invalid].
-	Validate(config json.RawMessage) (normal json.RawMessage, err error)
+	// Check is a configuration that a type has understood.
+	Check = engine.Check
 
-	// Run makes one run with a normal form that Validate has returned, and says how it ended. It returns soon after ctx has
-	// ended; [context.Cause] then has the words for it, such as "timed out after 5s". A run whose ctx ended because the
-	// server or the plugin stops is not recorded, whatever it returns.
-	Run(ctx context.Context, config json.RawMessage) Outcome
+	// CheckConfig is a struct for a configuration, of which [NewCheckType] makes a type.
+	CheckConfig = engine.Config
+
+	// CheckPath is something that a run measures, and its kind.
+	CheckPath = engine.Path
+
+	// Outcome is how one run ended.
+	Outcome = engine.Outcome
+
+	// Measured is what a run measured.
+	Measured = engine.Measured
+
+	// Fault is an error of ours: nothing can be said of the target.
+	Fault = engine.Fault
+
+	// TLS is the part of a configuration that says how to speak TLS.
+	TLS = engine.TLS
+)
+
+// NewCheckType makes a check type of a struct for its configuration; see [engine.New].
+func NewCheckType(name string, paths []CheckPath, fresh func() CheckConfig) CheckType {
+	return engine.New(name, paths, fresh)
 }
 
-// Outcome is how one run ended.
-type Outcome struct {
-	Status  plugins.Status
-	Latency *time.Duration  // nil where none was measured
-	Message string          // a short sentence for everybody: no secret, no address, at most 500 characters of it are kept
-	Result  json.RawMessage // what was measured, for those who may see runs; nil, or valid JSON of at most 16 KiB
+// Failed is the outcome of a run that the target did not pass; see [engine.Failed].
+func Failed(ctx context.Context, err error, measured Measured) Outcome {
+	return engine.Failed(ctx, err, measured)
 }
+
+// Policy returns what checks may do on this server. A check type makes its connections with its DialContext.
+func (h *Healthcheck) Policy() *Policy { return h.types.policy }
 
 // RegisterCheckType makes a check type known until the plugin host belongs to is closed. It is an error if its name is not
 // well formed or taken.
@@ -61,7 +75,11 @@ func (h *Healthcheck) RegisterCheckType(host *plugins.Host, t CheckType) error {
 
 // registry holds the check types by name.
 type registry struct {
-	log   *slog.Logger
+	log    *slog.Logger
+	policy *engine.Policy
+	vault  *vault
+	plans  planCache
+
 	mu    sync.RWMutex
 	types map[string]*registered
 }
@@ -99,6 +117,7 @@ func (r *registry) add(t CheckType) (remove func(context.Context) error, err err
 			delete(r.types, name)
 		}
 		r.mu.Unlock()
+		r.plans.clear() // they are plans of this type's
 		cancel(errTypeRemoved)
 		return wait(ctx, &entry.running, "runs of check type "+name)
 	}, nil

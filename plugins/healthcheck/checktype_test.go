@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/checks"
 )
 
 func TestACheckTypeNeedsANameOfItsOwn(t *testing.T) {
@@ -75,14 +77,21 @@ func TestTakingACheckTypeBackCutsItsRunsShortAndWaitsForThem(t *testing.T) {
 func TestNothingThatACheckTypeSaysIsTakenOnTrust(t *testing.T) {
 	var log lines
 	r := &registry{log: slog.New(slog.NewTextHandler(&log, nil))}
+	measured := func(n any) Outcome {
+		out := Outcome{Status: plugins.Healthy}
+		out.Measured.Set("n", n)
+		return out
+	}
 	for name, out := range map[string]Outcome{
 		"status":   {Status: "great"},
 		"message":  {Status: plugins.Healthy, Message: "a\x00\xffä" + strings.Repeat("ö", 1000)},
 		"negative": {Status: plugins.Healthy, Latency: new(-time.Second)},
 		"endless":  {Status: plugins.Healthy, Latency: new(1000 * time.Hour)},
-		"result":   {Status: plugins.Healthy, Result: json.RawMessage(`{`)},
-		"null":     {Status: plugins.Healthy, Result: json.RawMessage(`"\u0000"`)},
-		"huge":     {Status: plugins.Healthy, Result: json.RawMessage(`"` + strings.Repeat("a", 16<<10) + `"`)},
+		"nothing":  {Status: plugins.Healthy},
+		"result":   measured(json.RawMessage(`{`)),
+		"null":     measured("a\x00b"),
+		"huge":     measured(strings.Repeat("a", 16<<10)),
+		"fault":    {Status: plugins.Healthy, Fault: errors.New("not\x00here" + strings.Repeat("ö", 1000))},
 	} {
 		if _, err := r.add(kind{name, func(context.Context, json.RawMessage) Outcome { return out }}); err != nil {
 			t.Fatal(err)
@@ -91,9 +100,20 @@ func TestNothingThatACheckTypeSaysIsTakenOnTrust(t *testing.T) {
 	if _, err := r.add(kind{"panic", func(context.Context, json.RawMessage) Outcome { panic("oh") }}); err != nil {
 		t.Fatal(err)
 	}
-	run := func(name string) plugins.Run {
+	fault := func(name string) string {
 		got, err := r.run(t.Context(), check{systemID: "s", configurationID: "c", kind: name, timeout: time.Minute})
-		if err != nil || !plugins.IsID(got.ID) || got.SystemID != "s" || got.ConfigurationID != "c" || got.SourceID != "" {
+		if err != nil || got.run != nil || got.report.At.IsZero() {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		return got.fault
+	}
+	run := func(name string) plugins.Run {
+		made, err := r.run(t.Context(), check{systemID: "s", configurationID: "c", kind: name, timeout: time.Minute})
+		if err != nil || made.run == nil || made.fault != "" {
+			t.Fatalf("%s: %+v, %v", name, made, err)
+		}
+		got := *made.run
+		if !plugins.IsID(got.ID) || got.SystemID != "s" || got.ConfigurationID != "c" || got.SourceID != "" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 		if got.ExecutedAt.Location() != time.UTC || got.ExecutedAt.Nanosecond()%1000 != 0 || time.Since(got.ExecutedAt) > time.Minute {
@@ -101,8 +121,11 @@ func TestNothingThatACheckTypeSaysIsTakenOnTrust(t *testing.T) {
 		}
 		return got
 	}
-	if got := run("status"); got.Status != plugins.Unhealthy || got.Message != "the check type status gave no valid status" {
-		t.Errorf("a status that is none: %+v", got)
+	if got := fault("status"); got != "the check type status gave no valid status" {
+		t.Errorf("a status that is none: %q", got)
+	}
+	if got := fault("fault"); !strings.HasPrefix(got, "not�hereö") || utf8.RuneCountInString(got) != 500 {
+		t.Errorf("a long fault of anything: %q", got)
 	}
 	if got := run("message"); !strings.HasPrefix(got.Message, "a��äö") || utf8.RuneCountInString(got.Message) != 500 {
 		t.Errorf("a long message of anything: %q", got.Message)
@@ -113,13 +136,14 @@ func TestNothingThatACheckTypeSaysIsTakenOnTrust(t *testing.T) {
 	if got := run("endless"); got.LatencyMs == nil || *got.LatencyMs != 1<<31-1 {
 		t.Errorf("a latency of weeks: %v", got.LatencyMs)
 	}
-	for _, name := range []string{"result", "null", "huge"} {
-		if got := run(name); got.Result != nil {
+	for name, want := range map[string]string{"nothing": `{}`, "result": `{"n":null}`, "null": `{"n":"a\ufffdb"}`,
+		"huge": `{"n":"` + strings.Repeat("a", 500) + `"}`} {
+		if got := run(name); string(got.Result) != want {
 			t.Errorf("%s: %.50s", name, got.Result)
 		}
 	}
-	if got := run("panic"); got.Status != plugins.Unhealthy || got.Message != "the check itself failed" {
-		t.Errorf("a panic: %+v", got)
+	if got := fault("panic"); got != "the check itself failed" {
+		t.Errorf("a panic: %q", got)
 	}
 	log.await(t, "check type panicked", 1)
 }
@@ -133,7 +157,7 @@ func TestTheTimeOfARunIsLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := r.run(t.Context(), check{kind: "slow", timeout: 150 * time.Millisecond})
-	if err != nil || got.Message != "timed out after 150ms" {
+	if err != nil || got.run == nil || got.run.Message != "timed out after 150ms" || !got.report.TimedOut {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -181,9 +205,15 @@ func TestTheBuiltInTypesRunWithoutAServer(t *testing.T) {
 		}
 	}))
 	defer st.Close()
-	types := NewTypes(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if names := fmt.Sprint(types.Names()); names != "[http]" {
-		t.Errorf("the names are %s", names)
+	policy := &Policy{}
+	types := NewTypes(policy, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	var want []string
+	for _, t := range checks.BuiltIn(policy) {
+		want = append(want, t.Type())
+	}
+	slices.Sort(want)
+	if names := types.Names(); fmt.Sprint(names) != fmt.Sprint(want) || !slices.Contains(names, "http") || slices.Contains(names, heartbeat) {
+		t.Errorf("the names are %s, want %s", names, want)
 	}
 	c := SourceCheck{SystemID: "s", ConfigurationID: someID, Type: "http", Config: json.RawMessage(`{"url":"` + st.URL + `"}`), TimeoutMs: 10_000}
 	run, err := types.Run(t.Context(), c)
@@ -201,7 +231,7 @@ func TestTheBuiltInTypesRunWithoutAServer(t *testing.T) {
 		t.Errorf("when it stops: %+v, %v", run, err)
 	}
 	c.Config = json.RawMessage(`{"new":true}`) // of a server that knows more
-	const message = "read the configuration of a check: Invalid input: there is no such field"
+	const message = "the configuration cannot be run: Invalid input: there is no such field"
 	if run, err = types.Run(t.Context(), c); err == nil || err.Error() != message {
 		t.Errorf("a config it does not know: %+v, %v", run, err)
 	}

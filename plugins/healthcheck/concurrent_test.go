@@ -80,7 +80,7 @@ func TestEverybodyAtOnceWaitsAndNobodyDeadlocks(t *testing.T) {
 				batch = append(batch, finished{key: k, run: &run})
 			}
 		}
-		due, _, err := h.scheduler.claim(t.Context(), 10, nil)
+		due, _, err := h.scheduler.claim(t.Context(), 10, 10, nil)
 		if err != nil {
 			return err
 		}
@@ -113,7 +113,8 @@ func TestEverybodyAtOnceWaitsAndNobodyDeadlocks(t *testing.T) {
 			if err := hold(ctx, tx, system, `select from systems where id = $1 for key share`); err != nil {
 				return err
 			}
-			_, err := assign(ctx, tx, system, id, rnd.IntN(5) > 0, choices[rnd.IntN(len(choices))])
+			in := AssignmentInput{Enabled: new(rnd.IntN(5) > 0), Sources: choices[rnd.IntN(len(choices))]}
+			_, err := h.assignByHand(ctx, tx, system, id, in, 0)
 			return err
 		})
 	}
@@ -130,7 +131,7 @@ func TestEverybodyAtOnceWaitsAndNobodyDeadlocks(t *testing.T) {
 		case 1:
 			var made Configuration
 			if err := inTx(func(ctx context.Context, tx *sql.Tx) (err error) {
-				made, err = insertConfiguration(ctx, tx, input())
+				made, err = h.CreateConfiguration(ctx, tx, input(), nil)
 				return err
 			}); err != nil {
 				return err

@@ -2,6 +2,8 @@
 // the part that belongs to a check type by that type.
 //
 // A changed configuration is checked again at once, wherever it is assigned: who mends a URL wants to see that it is mended.
+// A template is a configuration that says things like ${system.name}: it is checked for every system with what the catalog says
+// of that one.
 
 package healthcheck
 
@@ -13,10 +15,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/engine"
 )
 
 var (
@@ -24,33 +29,52 @@ var (
 	configurationInsertSQL string
 	//go:embed sql/configuration.sql
 	configurationSQL string
+	//go:embed sql/configuration_hold.sql
+	configurationHoldSQL string
 	//go:embed sql/configurations.sql
 	configurationsSQL string
 	//go:embed sql/configuration_update.sql
 	configurationUpdateSQL string
+	//go:embed sql/configuration_assignments_lock.sql
+	configurationAssignmentsLockSQL string
 	//go:embed sql/reschedule.sql
 	rescheduleSQL string
 )
 
+// maxDescription is the greatest length of a description, in characters.
+const maxDescription = 2000
+
 // Configuration says what to look at, how, and how often.
 type Configuration struct {
-	ID              string          `json:"id"`
-	Name            string          `json:"name"`            // unique without regard to case
-	Type            string          `json:"type"`            // of the check
-	Config          json.RawMessage `json:"config"`          // in the normal form of its type
-	IntervalSeconds int             `json:"intervalSeconds"` // from one run to the next
-	TimeoutMs       int             `json:"timeoutMs"`       // for all of one run, in milliseconds
-	CreatedAt       time.Time       `json:"createdAt"`
-	UpdatedAt       time.Time       `json:"updatedAt"`
+	ID              string             `json:"id"`
+	Name            string             `json:"name"` // unique without regard to case
+	Description     string             `json:"description"`
+	Type            string             `json:"type"`   // of the check
+	Config          json.RawMessage    `json:"config"` // in the normal form of its type, each secret as "********"
+	Assertions      []engine.Assertion `json:"assertions"`
+	IntervalSeconds int                `json:"intervalSeconds"` // from one run to the next
+	TimeoutMs       int                `json:"timeoutMs"`       // for all of one run, in milliseconds
+	Enabled         bool               `json:"enabled"`         // false: paused wherever it is assigned
+	Template        bool               `json:"template"`
+	ManagedBy       *string            `json:"managedBy"` // the document that owns it; nil: people do
+	CreatedAt       time.Time          `json:"createdAt"`
+	UpdatedAt       time.Time          `json:"updatedAt"`
+
+	stored  json.RawMessage // the config with its secrets sealed
+	version int64
 }
 
-// ConfigurationInput is what an editor says of a configuration. All of it is required.
+// ConfigurationInput is what an editor says of a configuration.
 type ConfigurationInput struct {
-	Name            string          `json:"name"`
-	Type            string          `json:"type"`
-	Config          json.RawMessage `json:"config"`
-	IntervalSeconds int             `json:"intervalSeconds"` // 1 to 2,592,000
-	TimeoutMs       int             `json:"timeoutMs"`       // 100 to 120,000
+	Name            string             `json:"name"`
+	Description     string             `json:"description,omitempty"`
+	Type            string             `json:"type"`
+	Config          json.RawMessage    `json:"config"`
+	Assertions      []engine.Assertion `json:"assertions,omitempty"` // at most 50
+	IntervalSeconds int                `json:"intervalSeconds"`      // 1 to 2,592,000
+	TimeoutMs       int                `json:"timeoutMs"`            // 100 to 120,000
+	Enabled         *bool              `json:"enabled,omitempty"`    // true by default
+	Template        bool               `json:"template,omitempty"`   // whether ${system.…} may be in it
 }
 
 // Validate trims the name and checks the ranges. The config is left to its type.
@@ -58,6 +82,13 @@ func (in *ConfigurationInput) Validate() (err error) {
 	if in.Name, err = plugins.Name("name", in.Name); err != nil {
 		return err
 	}
+	if err := plugins.Text("description", in.Description, maxDescription); err != nil {
+		return err
+	}
+	return in.times()
+}
+
+func (in *ConfigurationInput) times() error {
 	if in.IntervalSeconds < 1 || in.IntervalSeconds > 2_592_000 {
 		return plugins.Invalid("intervalSeconds", "expected a whole number of seconds from 1 to 2592000, not %d", in.IntervalSeconds)
 	}
@@ -66,6 +97,8 @@ func (in *ConfigurationInput) Validate() (err error) {
 	}
 	return nil
 }
+
+func (in *ConfigurationInput) enabled() bool { return in.Enabled == nil || *in.Enabled }
 
 // validate has the type look at the config, and returns the config's normal form. Only that may be stored: decoders differ in
 // what they make of a field that is given twice or in another case, and one of them would run what another has checked.
@@ -80,17 +113,12 @@ func (r *registry) validate(in ConfigurationInput) (normal json.RawMessage, err 
 	}
 	var refused error
 	if err := plugins.Protect(func() error {
-		normal, refused = kind.Validate(in.Config)
+		normal, refused = engine.Validate(engine.Spec{Type: kind, Config: in.Config, Assertions: in.Assertions, Template: in.Template, Policy: r.policy})
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("validate a config of type %s: %w", in.Type, err)
 	}
-	if e, ok := errors.AsType[*plugins.Error](refused); ok {
-		within := *e
-		within.Field = strings.TrimSuffix("config."+e.Field, ".")
-		return nil, &within
-	}
-	if refused == nil && (!json.Valid(normal) || normal[0] != '{') {
+	if refused == nil && (len(normal) == 0 || normal[0] != '{' || !json.Valid(normal)) {
 		return nil, fmt.Errorf("validate a config of type %s: its normal form is not an object", in.Type)
 	}
 	return normal, refused
@@ -98,23 +126,96 @@ func (r *registry) validate(in ConfigurationInput) (normal json.RawMessage, err 
 
 func (h *Healthcheck) createConfiguration(r *http.Request, in ConfigurationInput) (plugins.Created[Configuration], error) {
 	var created plugins.Created[Configuration]
-	var err error
-	if in.Config, err = h.types.validate(in); err != nil {
-		return created, err
-	}
-	err = plugins.Tx(r.Context(), h.host.DB, func(tx *sql.Tx) (err error) {
-		created.Value, err = insertConfiguration(r.Context(), tx, in)
+	err := plugins.Tx(r.Context(), h.host.DB, func(tx *sql.Tx) (err error) {
+		created.Value, err = h.CreateConfiguration(r.Context(), tx, in, nil)
 		return err
 	})
 	created.Location = "/api/" + h.host.ID + "/configurations/" + created.Value.ID
 	return created, err
 }
 
-func insertConfiguration(ctx context.Context, tx *sql.Tx, in ConfigurationInput) (Configuration, error) {
-	row := tx.QueryRowContext(ctx, configurationInsertSQL,
-		plugins.NewID(), in.Name, plugins.Fold(in.Name), in.Type, string(in.Config), in.IntervalSeconds, in.TimeoutMs)
-	c, err := scanConfiguration(row)
+// CreateConfiguration makes a configuration in the caller's transaction, owned by the document owner, or by people if that is
+// nil. What is wrong with in is told as by the API.
+func (h *Healthcheck) CreateConfiguration(ctx context.Context, tx *sql.Tx, in ConfigurationInput, owner *string) (Configuration, error) {
+	id := plugins.NewID()
+	if err := in.Validate(); err != nil {
+		return Configuration{}, err
+	}
+	config, err := engine.KeepSecrets(in.Config, nil, id, h.types.vault.sealer())
+	if err != nil {
+		return Configuration{}, within("config", err)
+	}
+	in.Config = config
+	return h.write(ctx, tx, configurationInsertSQL, id, in, owner)
+}
+
+// UpdateConfiguration replaces a configuration in the caller's transaction, as CreateConfiguration makes one. A secret that is
+// "********" in it stays as it is. An unknown ID is a [plugins.NotFound]. Its checks are due at once.
+func (h *Healthcheck) UpdateConfiguration(ctx context.Context, tx *sql.Tx, id string, in ConfigurationInput, owner *string) (Configuration, error) {
+	if err := in.Validate(); err != nil {
+		return Configuration{}, err
+	}
+	old, err := holdConfiguration(ctx, tx, id)
+	if err != nil {
+		return Configuration{}, err
+	}
+	if in.Config, err = engine.KeepSecrets(in.Config, old.stored, id, h.types.vault.sealer()); err != nil {
+		return Configuration{}, within("config", err)
+	}
+	if plugins.Fold(in.Name) != plugins.Fold(old.Name) {
+		if _, err := tx.ExecContext(ctx, configurationAssignmentsLockSQL, id); err != nil {
+			return Configuration{}, fmt.Errorf("lock assignments: %w", err)
+		}
+	}
+	c, err := h.write(ctx, tx, configurationUpdateSQL, id, in, owner)
+	if err != nil {
+		return c, err
+	}
+	if err := h.revisit(ctx, tx, c); err != nil {
+		return c, err
+	}
+	keys, err := plugins.Rows(ctx, tx, scanKey, rescheduleSQL, id, !c.Enabled)
+	if err != nil {
+		return c, fmt.Errorf("reschedule assignments: %w", err)
+	}
+	if old.Enabled != c.Enabled {
+		if err := h.turned(ctx, tx, keys, c.Enabled); err != nil {
+			return c, err
+		}
+	}
+	return c, announce(ctx, tx)
+}
+
+// write validates, seals and stores a configuration.
+func (h *Healthcheck) write(ctx context.Context, tx *sql.Tx, statement, id string, in ConfigurationInput, owner *string) (Configuration, error) {
+	normal, err := h.types.validate(in)
+	if err != nil {
+		return Configuration{}, err
+	}
+	sealed, err := h.types.vault.seal(id, normal)
+	if err != nil {
+		return Configuration{}, err
+	}
+	if in.Assertions == nil {
+		in.Assertions = []engine.Assertion{}
+	}
+	assertions, err := json.Marshal(in.Assertions)
+	if err != nil {
+		return Configuration{}, fmt.Errorf("write assertions: %w", err)
+	}
+	c, err := scanConfiguration(tx.QueryRowContext(ctx, statement, id, in.Name, plugins.Fold(in.Name), in.Description, in.Type,
+		string(sealed), string(assertions), in.IntervalSeconds, in.TimeoutMs, in.enabled(), in.Template, owner))
 	return c, named(err)
+}
+
+// within puts an error of a part of the input under the field of that part.
+func within(field string, err error) error {
+	if e, ok := errors.AsType[*plugins.Error](err); ok {
+		inner := *e
+		inner.Field = strings.TrimSuffix(field+"."+e.Field, ".")
+		return &inner
+	}
+	return err
 }
 
 // named says of a unique violation what it means: of all that must be unique, only the name is not made here.
@@ -123,6 +224,8 @@ func named(err error) error {
 	case plugins.SQLState(err) == "23505":
 		return &plugins.Error{Status: http.StatusConflict, Title: "Already exists", Field: "name",
 			Message: "there is a configuration with this name; case does not distinguish names"}
+	case errors.Is(err, sql.ErrNoRows):
+		return plugins.NotFound("configuration")
 	case err != nil:
 		return fmt.Errorf("write configuration: %w", err)
 	}
@@ -134,7 +237,29 @@ func (h *Healthcheck) listConfigurations(r *http.Request, _ plugins.None) (plugi
 	if err != nil {
 		return plugins.List[Configuration]{}, err
 	}
-	return plugins.ListRows(r.Context(), h.host.DB, page, scanConfiguration, configurationsSQL)
+	query := r.URL.Query()
+	contains := query.Get("q")
+	if err := plugins.Text("q", contains, plugins.MaxName); err != nil {
+		return plugins.List[Configuration]{}, err
+	}
+	template, err := boolParam(query, "template")
+	if err != nil {
+		return plugins.List[Configuration]{}, err
+	}
+	return plugins.ListRows(r.Context(), h.host.DB, page, scanConfiguration, configurationsSQL, query.Get("type"), plugins.Fold(contains), template)
+}
+
+// boolParam reads a parameter that is true, false, or absent.
+func boolParam(query url.Values, name string) (*bool, error) {
+	s := query.Get(name)
+	if s == "" {
+		return nil, nil
+	}
+	b, err := strconv.ParseBool(s)
+	if err != nil {
+		return nil, plugins.Invalid(name, "expected true or false")
+	}
+	return &b, nil
 }
 
 func (h *Healthcheck) readConfiguration(r *http.Request, _ plugins.None) (Configuration, error) {
@@ -147,11 +272,20 @@ func (h *Healthcheck) readConfiguration(r *http.Request, _ plugins.None) (Config
 
 // configuration reads one configuration. An unknown ID is a [plugins.NotFound].
 func (h *Healthcheck) configuration(ctx context.Context, id string) (Configuration, error) {
-	c, err := scanConfiguration(h.host.DB.QueryRowContext(ctx, configurationSQL, id))
-	if errors.Is(err, sql.ErrNoRows) {
+	return readConfiguration(h.host.DB.QueryRowContext(ctx, configurationSQL, id))
+}
+
+// holdConfiguration reads one configuration and holds it against changes.
+func holdConfiguration(ctx context.Context, tx *sql.Tx, id string) (Configuration, error) {
+	return readConfiguration(tx.QueryRowContext(ctx, configurationHoldSQL, id))
+}
+
+func readConfiguration(row plugins.Row) (Configuration, error) {
+	c, err := scanConfiguration(row)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
 		return Configuration{}, plugins.NotFound("configuration")
-	}
-	if err != nil {
+	case err != nil:
 		return Configuration{}, fmt.Errorf("read configuration: %w", err)
 	}
 	return c, nil
@@ -162,23 +296,14 @@ func (h *Healthcheck) updateConfiguration(r *http.Request, in ConfigurationInput
 	if err != nil {
 		return Configuration{}, err
 	}
-	if in.Config, err = h.types.validate(in); err != nil {
-		return Configuration{}, err
-	}
 	ctx := r.Context()
 	var c Configuration
 	err = plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) (err error) {
-		row := tx.QueryRowContext(ctx, configurationUpdateSQL,
-			id, in.Name, plugins.Fold(in.Name), in.Type, string(in.Config), in.IntervalSeconds, in.TimeoutMs)
-		if c, err = scanConfiguration(row); errors.Is(err, sql.ErrNoRows) {
-			return plugins.NotFound("configuration")
-		} else if err != nil {
-			return named(err)
+		if err := h.unmanaged(ctx, tx, id); err != nil {
+			return err
 		}
-		if _, err := tx.ExecContext(ctx, rescheduleSQL, id); err != nil {
-			return fmt.Errorf("reschedule assignments: %w", err)
-		}
-		return announce(ctx, tx)
+		c, err = h.UpdateConfiguration(ctx, tx, id, in, nil)
+		return err
 	})
 	if err == nil {
 		h.scheduler.wake()
@@ -186,8 +311,30 @@ func (h *Healthcheck) updateConfiguration(r *http.Request, in ConfigurationInput
 	return c, err
 }
 
+// unmanaged holds a configuration that people own. One that a document owns is a conflict.
+func (h *Healthcheck) unmanaged(ctx context.Context, tx *sql.Tx, id string) error {
+	c, err := holdConfiguration(ctx, tx, id)
+	if err == nil && c.ManagedBy != nil {
+		err = plugins.Managed(*c.ManagedBy)
+	}
+	return err
+}
+
 func scanConfiguration(row plugins.Row) (Configuration, error) {
 	var c Configuration
-	err := row.Scan(&c.ID, &c.Name, &c.Type, (*[]byte)(&c.Config), &c.IntervalSeconds, &c.TimeoutMs, &c.CreatedAt, &c.UpdatedAt)
-	return c, err
+	var assertions []byte
+	err := row.Scan(&c.ID, &c.Name, &c.Description, &c.Type, (*[]byte)(&c.stored), &assertions, &c.IntervalSeconds, &c.TimeoutMs, &c.Enabled,
+		&c.Template, &c.ManagedBy, &c.version, &c.CreatedAt, &c.UpdatedAt)
+	if err != nil {
+		return c, err
+	}
+	if c.Config, err = engine.MaskSecrets(c.stored); err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(assertions, &c.Assertions)
+}
+
+func scanKey(row plugins.Row) (k key, err error) {
+	err = row.Scan(&k.systemID, &k.configurationID)
+	return k, err
 }

@@ -59,12 +59,12 @@ func (h *Healthcheck) demo(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("create the example's system: %w", err)
 		}
-		c, err := insertConfiguration(ctx, tx, ConfigurationInput{Name: "Checkstack health", Type: "http", Config: config,
-			IntervalSeconds: 30, TimeoutMs: 5000})
+		c, err := h.CreateConfiguration(ctx, tx, ConfigurationInput{Name: "Checkstack health", Type: "http", Config: config,
+			IntervalSeconds: 30, TimeoutMs: 5000}, nil)
 		if err != nil {
 			return err
 		}
-		if _, err := assign(ctx, tx, system.ID, c.ID, true, nil); err != nil {
+		if _, err := h.Assign(ctx, tx, system.ID, c.ID, AssignmentInput{Enabled: new(true)}, nil); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, demoKeepSQL, c.ID, url)
@@ -86,8 +86,8 @@ func (h *Healthcheck) moveDemo(ctx context.Context, url string, config json.RawM
 	if err != nil {
 		return err
 	}
-	run, err := h.types.run(ctx, check{kind: "http", config: there, timeout: demoPatience})
-	if err != nil || run.Status == plugins.Healthy {
+	made, err := h.types.run(ctx, check{kind: "http", config: there, timeout: demoPatience})
+	if err != nil || made.run == nil || made.run.Status == plugins.Healthy {
 		return err
 	}
 	return plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
@@ -98,7 +98,7 @@ func (h *Healthcheck) moveDemo(ctx context.Context, url string, config json.RawM
 		case err != nil:
 			return fmt.Errorf("move the example: %w", err)
 		}
-		if _, err := tx.ExecContext(ctx, rescheduleSQL, id); err != nil {
+		if _, err := tx.ExecContext(ctx, rescheduleSQL, id, false); err != nil {
 			return fmt.Errorf("reschedule the example: %w", err)
 		}
 		return announce(ctx, tx)

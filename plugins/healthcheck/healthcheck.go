@@ -24,32 +24,63 @@ import (
 
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
+	"checkstack/plugins/healthcheck/checks"
+	"checkstack/plugins/healthcheck/engine"
+	"checkstack/plugins/notification"
+	"checkstack/plugins/signals"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Settings are what the operator says.
+type Settings struct {
+	Policy  engine.Policy
+	Places  int // runs that begin at once
+	PerHost int // of them, and of slow ones, against one target
+}
+
+// Flags declares the flags of the server that are this plugin's.
+func Flags(f *plugins.Flags) *Settings {
+	s := new(Settings)
+	s.Policy.Flags(f)
+	f.Number(&s.Places, "checks", 64, 1, 1000, "most checks that begin at once; those that wait for their target have more room")
+	f.Number(&s.PerHost, "checks-per-host", 32, 1, 1000, "most checks at once against one host and port")
+	return s
+}
+
 // Healthcheck is the plugin.
 type Healthcheck struct {
 	host      *plugins.Host
 	catalog   *catalog.Catalog
+	notify    *notification.Notifier
 	types     *registry
 	recorder  *recorder
 	scheduler *scheduler
+	watch     *watch
 	byHand    chan struct{} // one element for each run by hand that is under way
 }
 
 // New builds the plugin.
-func New(host *plugins.Host, cat *catalog.Catalog) *Healthcheck {
-	types := &registry{log: host.Log}
-	rec := &recorder{db: host.DB, history: host.History, log: host.Log, filled: make(chan struct{}, 1)}
+func New(host *plugins.Host, cat *catalog.Catalog, notify *notification.Notifier, events *signals.Signals) *Healthcheck {
+	settings, ok := host.Settings.(*Settings)
+	if !ok {
+		settings = &Settings{Places: 64, PerHost: 32}
+	}
+	settings.Policy.Getenv = host.Getenv
+	types := &registry{log: host.Log, policy: &settings.Policy, vault: &vault{host.Secrets}}
+	settle := &settler{events, notify}
+	rec := &recorder{db: host.DB, history: host.History, settler: settle, log: host.Log, filled: make(chan struct{}, 1)}
 	return &Healthcheck{
-		host:      host,
-		catalog:   cat,
-		types:     types,
-		recorder:  rec,
-		scheduler: &scheduler{db: host.DB, log: host.Log, types: types, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1)},
-		byHand:    make(chan struct{}, maxByHand),
+		host:     host,
+		catalog:  cat,
+		notify:   notify,
+		types:    types,
+		recorder: rec,
+		scheduler: &scheduler{db: host.DB, log: host.Log, types: types, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1),
+			lanes: lanes{places: settings.Places, perHost: settings.PerHost}},
+		watch:  &watch{db: host.DB, log: host.Log, settler: settle, woken: make(chan struct{}, 1)},
+		byHand: make(chan struct{}, maxByHand),
 	}
 }
 
@@ -60,47 +91,87 @@ func (h *Healthcheck) Plugin() plugins.Instance {
 }
 
 func (h *Healthcheck) init(context.Context) error {
-	for _, t := range builtIn() {
+	for _, t := range append(checks.BuiltIn(h.types.policy), newHeartbeat()) {
 		if err := h.RegisterCheckType(h.host, t); err != nil {
 			return err
 		}
 	}
-	forget := h.catalog.OnSystemDeleted(h.forgetSystem)
+	forget, refresh := h.catalog.OnSystemDeleted(h.forgetSystem), h.catalog.OnSystemChanged(h.systemChanged)
 	h.host.OnClose(func(context.Context) error {
 		forget()
+		refresh()
 		return nil
 	})
 	handle := h.host.Routes.Handle
+	const assignment = "/systems/{systemId}/checks/{configurationId}"
 	return errors.Join( // a config may hold headers with secrets, and a result what a system sent: neither is for everybody
+		handle("GET /types", plugins.Viewer, plugins.JSON(h.listTypes)),
+		handle("POST /try", plugins.Editor, plugins.JSON(h.try)),
 		handle("POST /configurations", plugins.Editor, plugins.JSON(h.createConfiguration)),
 		handle("GET /configurations", plugins.Viewer, plugins.JSON(h.listConfigurations)),
 		handle("GET /configurations/{id}", plugins.Viewer, plugins.JSON(h.readConfiguration)),
 		handle("PUT /configurations/{id}", plugins.Editor, plugins.JSON(h.updateConfiguration)),
 		handle("DELETE /configurations/{id}", plugins.Editor, plugins.JSON(h.deleteConfiguration)),
 		handle("POST /configurations/{id}/run", plugins.Editor, plugins.JSON(h.runByHand)),
+		handle("POST /configurations/{id}/assign", plugins.Editor, plugins.JSON(h.assignMany)),
 		handle("GET /systems/{systemId}/checks", plugins.Viewer, plugins.JSON(h.listAssignments)),
-		handle("PUT /systems/{systemId}/checks/{configurationId}", plugins.Editor, plugins.JSON(h.assign)),
-		handle("DELETE /systems/{systemId}/checks/{configurationId}", plugins.Editor, plugins.JSON(h.unassign)),
-		handle("GET /systems/{systemId}/checks/{configurationId}/retention", plugins.Viewer, plugins.JSON(h.readRetention)),
-		handle("PUT /systems/{systemId}/checks/{configurationId}/retention", plugins.Editor, plugins.JSON(h.writeRetention)),
-		handle("DELETE /systems/{systemId}/checks/{configurationId}/retention", plugins.Editor, plugins.JSON(h.resetRetention)),
+		handle("PUT "+assignment, plugins.Editor, plugins.JSON(h.assign)),
+		handle("DELETE "+assignment, plugins.Editor, plugins.JSON(h.unassign)),
+		handle("POST "+assignment+"/heartbeat-token", plugins.Editor, plugins.JSON(h.rotateBeat)),
+		handle("POST /heartbeats/{token}", plugins.Own, plugins.JSON(h.beat)),
+		handle("GET "+assignment+"/retention", plugins.Viewer, plugins.JSON(h.readRetention)),
+		handle("PUT "+assignment+"/retention", plugins.Editor, plugins.JSON(h.writeRetention)),
+		handle("DELETE "+assignment+"/retention", plugins.Editor, plugins.JSON(h.resetRetention)),
 		handle("GET /systems/{systemId}/status", plugins.Public, plugins.JSON(h.systemStatus)),
+		handle("GET /groups/{groupId}/status", plugins.Public, plugins.JSON(h.groupStatus)),
+		handle("GET /status", plugins.Public, plugins.JSON(h.statuses)),
+		handle("GET /overview", plugins.Viewer, plugins.JSON(h.overview)),
+		handle("GET /systems/{systemId}/transitions", plugins.Public, plugins.JSON(h.listTransitions)),
+		handle("GET /systems/{systemId}/errors", plugins.Viewer, plugins.JSON(h.listErrors)),
 		handle("GET /systems/{systemId}/runs", plugins.Viewer, plugins.JSON(h.listRuns)),
+		handle("GET /systems/{systemId}/runs/{runId}", plugins.Viewer, plugins.JSON(h.readRun)),
 		handle("GET /systems/{systemId}/series", plugins.Public, plugins.JSON(h.series)),
 		handle("GET /availability", plugins.Public, plugins.JSON(h.availability)),
 	)
 }
 
+// systemSpec is what people can be told of a system.
+var systemSpec = notification.Spec{
+	Type: "healthcheck.system", Target: catalog.SystemTarget, Name: "Health of a system",
+	Description: "Checks of the system that fail, and that they work again",
+}
+
+// groupSpec is what people can be told of a group.
+var groupSpec = notification.Spec{
+	Type: "healthcheck.group", Target: catalog.GroupTarget, Name: "Health of a group",
+	Description: "Checks of the systems of the group that fail, and that they work again",
+}
+
 func (h *Healthcheck) afterPluginsReady(ctx context.Context) error {
+	if err := errors.Join(h.notify.RegisterSpec(ctx, h.host, systemSpec), h.notify.RegisterSpec(ctx, h.host, groupSpec)); err != nil {
+		return err
+	}
+	lost, err := h.types.vault.reseal(ctx, h.host.DB)
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		h.host.Log.Error("the secrets of configurations cannot be opened, and their checks cannot be made; give the key they were sealed with, or the secrets again",
+			"configurations", lost)
+	}
 	if h.host.Demo {
 		if err := h.demo(ctx); err != nil { // an example must not keep a server from starting
 			h.host.Log.Warn("no example was made", "error", err)
 		}
 	}
 	h.host.Readiness.Register(h.scheduler.probe())
-	h.host.Listen(Changed, func(string) { h.scheduler.wake() })
+	h.host.Listen(Changed, func(string) {
+		h.scheduler.wake()
+		signal(h.watch.woken)
+	})
 	h.host.Go(h.scheduler.loop)
 	h.host.Go(h.recorder.loop)
+	h.host.Go(h.watch.loop)
 	return nil
 }
 

@@ -86,6 +86,16 @@ func assign(t testing.TB, s *servertest.Server, system, configuration string, en
 	return servertest.Decode[healthcheck.Assignment](t, res, 200)
 }
 
+// assignStrictly assigns so that one run decides how the check is.
+func assignStrictly(t testing.TB, s *servertest.Server, system, configuration string) healthcheck.Assignment {
+	t.Helper()
+	res := s.Do(t, "PUT", base+"/systems/"+system+"/checks/"+configuration, s.Token(t, "editor"), `{"enabled":true,"thresholds":`+strict+`}`)
+	return servertest.Decode[healthcheck.Assignment](t, res, 200)
+}
+
+// strict are thresholds by which the status of a slice is that of its last run.
+const strict = `{"mode":"consecutive","degraded":{"minFailureCount":1},"unhealthy":{"minFailureCount":1}}`
+
 func status(t testing.TB, s *servertest.Server, system string) healthcheck.SystemStatus {
 	t.Helper()
 	return servertest.Decode[healthcheck.SystemStatus](t, s.Do(t, "GET", base+"/systems/"+system+"/status", "", nil), 200)
@@ -118,7 +128,7 @@ func story(t *testing.T, s *servertest.Server) {
 	}
 	s.Do(t, "GET", base+"/systems/"+sys+"/status", "", nil).Is(t, 200, `{"systemId":"`+sys+`","status":"unknown","since":null,"checks":[]}`)
 	began := time.Now()
-	if a := assign(t, s, sys, c.ID, true); a.SystemID != sys || a.ConfigurationID != c.ID || a.Name != "Story" || !a.Enabled || a.NextRunAt == nil {
+	if a := assignStrictly(t, s, sys, c.ID); a.SystemID != sys || a.ConfigurationID != c.ID || a.Name != "Story" || !a.Enabled || a.NextRunAt == nil {
 		t.Errorf("assigned %+v", a)
 	}
 	got := await(t, s, sys, is("healthy"))
@@ -166,6 +176,15 @@ func invalid(t *testing.T, s *servertest.Server) {
 	kept := configure(t, s, "Kept", "http://example.org", 60)
 	again := input("Kept", "", 60)
 	again["config"] = kept.Config
+	types := servertest.Decode[plugins.List[healthcheck.TypeView]](t, s.Do(t, "GET", base+"/types", editor, nil), 200)
+	var names []string
+	for _, v := range types.Items {
+		names = append(names, v.Type)
+	}
+	oneOf := "expected a check type: " + strings.Join(names, ", ")
+	if !strings.Contains(oneOf, "heartbeat, http, ") {
+		t.Errorf("the types are %s", names)
+	}
 	kept = servertest.Decode[configuration](t, s.Do(t, "PUT", base+"/configurations/"+kept.ID, editor, again), 200) // as it was read
 	if string(kept.Config) != `{"url":"http://example.org"}` {
 		t.Errorf("the config is %s", kept.Config)
@@ -174,11 +193,12 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"name", `" "`, "expected a text of 1 to 200 characters, not an empty one"},
 		{"name", `"` + strings.Repeat("ä", 201) + `"`, "expected a text of 1 to 200 characters, not 201"},
 		{"name", `7`, "expected a string, not number"},
-		{"type", `"gopher"`, "expected a check type: http"},
-		{"type", `null`, "expected a check type: http"},
+		{"type", `"gopher"`, oneOf},
+		{"type", `null`, oneOf},
 		{"config", `null`, "expected an object"},
 		{"config", `"http://example.org"`, "expected an object"},
-		{"config.url", `{}`, "expected an absolute URL such as https://example.org/health"},
+		{"config.url", `{}`, "expected this field, but it is missing"},
+		{"config.url", `{"url":"example.org"}`, "expected an absolute URL such as https://example.org/health"},
 		{"config.method", `{"url":"http://example.org","method":"get"}`, "expected a method in capital letters, such as GET"},
 		{"config.URL", `{"url":"ftp://example.org","URL":"http://example.org"}`, "there is no such field"},
 		{"config.url", `{"url":"ftp://example.org","url":"http://example.org"}`, "expected this field once"},
@@ -272,8 +292,8 @@ func access(t *testing.T, s *servertest.Server) {
 		{"PUT", "/configurations/" + c.ID, input("Access", "http://127.0.0.1:1", 2592000), 401, 403, 200},
 		{"POST", "/configurations/" + c.ID + "/run", nil, 401, 403, 200},
 		{"PUT", "/systems/" + sys + "/checks/" + c.ID, `{"enabled":true}`, 401, 403, 200},
-		{"DELETE", "/systems/" + sys + "/checks/" + c.ID, nil, 401, 403, 204},
-		{"DELETE", "/configurations/" + c.ID, nil, 401, 403, 204},
+		{"DELETE", "/systems/" + sys + "/checks/" + c.ID, nil, 401, 403, 200},
+		{"DELETE", "/configurations/" + c.ID, nil, 401, 403, 200},
 	} {
 		s.Do(t, test.method, base+test.path, "", test.body).Has(t, test.anyone)
 		s.Do(t, test.method, base+test.path, s.Token(t, "viewer"), test.body).Has(t, test.viewer)
@@ -291,19 +311,21 @@ func removal(t *testing.T, s *servertest.Server) {
 		assign(t, s, id, d.ID, true)
 		await(t, s, id, is("healthy"))
 	}
-	s.Do(t, "DELETE", base+"/configurations/"+c.ID, editor, nil).Has(t, 204)
+	// Each check became healthy, and so did its one slice.
+	s.Do(t, "DELETE", base+"/configurations/"+c.ID, editor, nil).Is(t, 200, `{"configurations":1,"assignments":2,"transitions":4}`)
 	if got := status(t, s, sys); len(got.Checks) != 1 || got.Checks[0].ConfigurationID != d.ID {
 		t.Errorf("without the configuration: %+v", got)
 	}
 	s.Do(t, "DELETE", "/api/catalog/systems/"+sys, editor, nil).Has(t, 204)
-	s.Do(t, "DELETE", base+"/systems/"+other+"/checks/"+d.ID, editor, nil).Has(t, 204)
+	s.Do(t, "DELETE", base+"/systems/"+other+"/checks/"+d.ID, editor, nil).Is(t, 200, `{"configurations":0,"assignments":1,"transitions":2}`)
 	var left int
 	const query = `select (select count(*) from healthcheck.assignments where system_id = any (array[$1, $2])) +
-		(select count(*) from healthcheck.states where system_id = any (array[$1, $2]))`
+		(select count(*) from healthcheck.states where system_id = any (array[$1, $2])) +
+		(select count(*) from healthcheck.transitions where system_id = any (array[$1, $2]))`
 	if err := s.DB.QueryRowContext(t.Context(), query, sys, other).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d rows are left, %v", left, err)
 	}
-	s.Do(t, "DELETE", base+"/configurations/"+d.ID, editor, nil).Has(t, 204)
+	s.Do(t, "DELETE", base+"/configurations/"+d.ID, editor, nil).Is(t, 200, `{"configurations":1,"assignments":0,"transitions":0}`)
 }
 
 func assignWhileDeleting(t *testing.T, s *servertest.Server) {
@@ -331,7 +353,7 @@ func assignWhileDeleting(t *testing.T, s *servertest.Server) {
 func changed(t *testing.T, s *servertest.Server) {
 	st := newSite(t)
 	sys, c := system(t, s, "Changed"), configure(t, s, "Changed", "http://127.0.0.1:1", 2592000)
-	assign(t, s, sys, c.ID, true)
+	assignStrictly(t, s, sys, c.ID)
 	if got := await(t, s, sys, is("unhealthy")); got.Checks[0].Message != "connection refused" || got.Checks[0].LatencyMs != nil {
 		t.Errorf("at first: %+v", got)
 	}

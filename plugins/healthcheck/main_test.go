@@ -12,13 +12,17 @@ import (
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/plugins/catalog"
+	"checkstack/plugins/healthcheck/engine"
+	"checkstack/plugins/notification"
+	"checkstack/plugins/signals"
 	"checkstack/sql/postgres"
 	"checkstack/sql/postgres/postgrestest"
 )
 
 func TestMain(m *testing.M) { postgrestest.Main(m) }
 
-// database is a database with the tables of this plugin and of a ledger.
+// database is a database with the tables of this plugin and those it requires, and of a ledger.
 func database(t *testing.T) *sql.DB {
 	db, _ := schema(t)
 	return db
@@ -30,7 +34,12 @@ func schema(t *testing.T) (*sql.DB, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, url := postgrestest.New(t, postgres.Set{ID: "healthcheck", Files: files})
+	none := new(plugins.Host)
+	db, url := postgrestest.New(t,
+		postgres.Set{ID: "notification", Files: notification.New(none).Plugin().Migrations},
+		postgres.Set{ID: "signals", Files: signals.New(none).Plugin().Migrations},
+		postgres.Set{ID: "catalog", Files: catalog.New(none, nil).Plugin().Migrations},
+		postgres.Set{ID: "healthcheck", Files: files})
 	execute(t, db, `create table ledger (run_id uuid primary key, system_id text, configuration_id uuid, status text, result jsonb,
 		executed_at timestamptz, source_id text, once boolean not null default false)`)
 	execute(t, db, `create table retentions (system_id text, configuration_id uuid, retention text)`)
@@ -85,22 +94,32 @@ type kind struct {
 	run  func(context.Context, json.RawMessage) Outcome
 }
 
-func (k kind) Type() string { return k.name }
+func (k kind) Type() string            { return k.name }
+func (k kind) Schema() json.RawMessage { return json.RawMessage(`{"type":"object"}`) }
+func (k kind) Paths() []engine.Path    { return []engine.Path{{Name: "n", Kind: engine.Number}} }
 
-// Validate takes everything as {"normal": true}, apart from what shows what a type could do wrong.
-func (k kind) Validate(config json.RawMessage) (json.RawMessage, error) {
+// Compile takes everything as {"normal": true}, apart from what shows what a type could do wrong.
+func (k kind) Compile(config json.RawMessage) (engine.Check, error) {
+	c := kindCheck{k, json.RawMessage(`{"normal":true}`)}
 	switch string(config) {
 	case `{"bad":true}`:
 		return nil, plugins.Invalid("bad", "expected false")
 	case `{"broken":true}`:
-		return json.RawMessage(`7`), nil
+		c.normal = json.RawMessage(`7`)
 	case `{"nothing":true}`:
-		return nil, nil
+		c.normal = nil
 	}
-	return json.RawMessage(`{"normal":true}`), nil
+	return c, nil
 }
 
-func (k kind) Run(ctx context.Context, config json.RawMessage) Outcome { return k.run(ctx, config) }
+type kindCheck struct {
+	kind
+	normal json.RawMessage
+}
+
+func (c kindCheck) Normal() json.RawMessage         { return c.normal }
+func (c kindCheck) Target() string                  { return "" }
+func (c kindCheck) Run(ctx context.Context) Outcome { return c.run(ctx, c.normal) }
 
 func fine(context.Context, json.RawMessage) Outcome {
 	return Outcome{Status: plugins.Healthy, Latency: new(5 * time.Millisecond)}
@@ -111,22 +130,43 @@ func servers(t *testing.T, db *sql.DB, n int, types ...CheckType) []*scheduler {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	all := make([]*scheduler, n)
 	for i := range all {
-		reg := &registry{log: log}
+		reg := &registry{log: log, vault: &vault{}}
 		for _, c := range types {
 			if _, err := reg.add(c); err != nil {
 				t.Fatal(err)
 			}
 		}
-		rec := &recorder{db: db, history: ledger{}, log: log, filled: make(chan struct{}, 1)}
-		all[i] = &scheduler{db: db, log: log, types: reg, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1)}
+		rec := &recorder{db: db, history: ledger{}, settler: &settler{}, log: log, filled: make(chan struct{}, 1)}
+		all[i] = &scheduler{db: db, log: log, types: reg, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1),
+			lanes: lanes{places: 64, perHost: 64}}
 	}
 	return all
 }
 
 // plugin makes the plugin, as far as it works without the rest of a server.
-func plugin(t *testing.T, db *sql.DB) *Healthcheck {
-	s := servers(t, db, 1, kind{"test", fine})[0]
+func plugin(t *testing.T, db *sql.DB, types ...CheckType) *Healthcheck {
+	s := servers(t, db, 1, append(types, kind{"test", fine})...)[0]
 	return &Healthcheck{host: &plugins.Host{ID: "healthcheck", DB: db, History: ledger{}}, types: s.types, recorder: s.recorder, scheduler: s}
+}
+
+// house makes the plugin with the plugins that it requires, which are ready. db has their tables.
+func house(t *testing.T, db *sql.DB, notices plugins.Notices) (*Healthcheck, *plugins.Lease) {
+	log := slog.New(slog.NewTextHandler(t.Output(), nil))
+	lend := func(id string) (*plugins.Host, *plugins.Lease) {
+		h := &plugins.Host{ID: id, Log: log, DB: db, Notices: notices, Readiness: probes{}, History: ledger{}}
+		return h, plugins.Lend(t.Context(), h, func(err error) { t.Error(err) })
+	}
+	host, _ := lend("notification")
+	notify := notification.New(host)
+	host, _ = lend("signals")
+	events := signals.New(host)
+	host, _ = lend("catalog")
+	cat := catalog.New(host, notify)
+	if err := cat.Plugin().AfterPluginsReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	host, lease := lend("healthcheck")
+	return New(host, cat, notify, events), lease
 }
 
 // commit runs f in a transaction that must succeed.
@@ -147,6 +187,19 @@ func give(t *testing.T, db *sql.DB, system, configuration string, sources ...str
 	return a
 }
 
+// assign assigns a configuration to a system, in a transaction.
+func assign(ctx context.Context, tx *sql.Tx, system, configuration string, enabled bool, sources []string) (Assignment, error) {
+	return bare().Assign(ctx, tx, system, configuration, AssignmentInput{Enabled: &enabled, Sources: sources}, nil)
+}
+
+// bare is as much of the plugin as assigns.
+func bare() *Healthcheck {
+	return &Healthcheck{types: &registry{vault: &vault{}}, recorder: &recorder{settler: &settler{}}}
+}
+
+// strict are thresholds by which the status of a slice is that of its last run.
+var strict = `{"mode":"consecutive","healthy":{"minSuccessCount":1},"degraded":{"minFailureCount":1},"unhealthy":{"minFailureCount":1}}`
+
 // add makes sources known, each by its ID as its name.
 func (h *Healthcheck) add(t *testing.T, ids ...string) {
 	t.Helper()
@@ -158,19 +211,19 @@ func (h *Healthcheck) add(t *testing.T, ids ...string) {
 // configure adds a configuration of a type and assigns it to systems, due at a time.
 func configure(t *testing.T, db *sql.DB, kind string, interval, timeout time.Duration, due time.Time, systems ...string) (id string) {
 	t.Helper()
+	id = plugins.NewID()
 	err := plugins.Tx(t.Context(), db, func(tx *sql.Tx) error {
-		c, err := insertConfiguration(t.Context(), tx, ConfigurationInput{Name: plugins.NewID(), Type: kind, Config: json.RawMessage(`{}`),
-			IntervalSeconds: int(interval.Seconds()), TimeoutMs: int(timeout.Milliseconds())})
-		if err != nil {
+		name := plugins.NewID()
+		if _, err := tx.ExecContext(t.Context(), configurationInsertSQL, id, name, name, "", kind, "{}", "[]", int(interval.Seconds()),
+			int(timeout.Milliseconds()), true, false, nil); err != nil {
 			return err
 		}
-		id = c.ID
 		for _, system := range systems {
 			if _, err := assign(t.Context(), tx, system, id, true, nil); err != nil {
 				return err
 			}
 		}
-		_, err = tx.ExecContext(t.Context(), `update healthcheck.assignments set due_at = $2, next_run_at = $2 where configuration_id = $1`, id, due)
+		_, err := tx.ExecContext(t.Context(), `update healthcheck.assignments set due_at = $2, next_run_at = $2, slot_at = $2 where configuration_id = $1`, id, due)
 		return err
 	})
 	if err != nil {

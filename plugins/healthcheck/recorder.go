@@ -3,7 +3,8 @@
 //
 //	lock the assignments, in the order of their key   what was taken from this server meanwhile drops out
 //	keep the runs (History.Record)                     a run that is known already is not counted again
-//	advance the states                                 only by what is newer than they are
+//	advance the states, tell of what has changed       only by what is newer than they are
+//	note the errors of ours, and the end of them       they are no runs, and no downtime
 //	give the leases back                               the next slot may be claimed
 //
 // Every step tolerates being repeated, because a commit whose answer is lost may or may not have happened: the batch is simply
@@ -31,10 +32,12 @@ import (
 var (
 	//go:embed sql/keep.sql
 	keepSQL string
-	//go:embed sql/advance.sql
-	advanceSQL string
 	//go:embed sql/release.sql
 	releaseSQL string
+	//go:embed sql/errors_note.sql
+	errorsNoteSQL string
+	//go:embed sql/errors_end.sql
+	errorsEndSQL string
 )
 
 const (
@@ -51,14 +54,30 @@ type key struct{ systemID, configurationID string }
 // finished is a run that has ended.
 type finished struct {
 	key
-	run   *plugins.Run // nil if the run was cut short, so that there is nothing to keep
+	run   *plugins.Run // nil if there is nothing to keep: the run was cut short, or could not be made
+	fault string       // why it could not be made, because of this server
+	slow  *bool        // whether it took all of its time; nil if that is not known
 	lease string       // the claim it ends; empty for a run by hand
+
+	postponed bool // the run was not made, because too many against its target are under way
+}
+
+// again is in how many seconds the run is to be made after all; nil if it was, or could not be.
+func (f *finished) again() *float64 {
+	switch {
+	case f.run != nil || f.fault != "":
+		return nil
+	case f.postponed:
+		return new(postponedFor.Seconds())
+	}
+	return new(0.0)
 }
 
 // recorder makes results durable.
 type recorder struct {
 	db      *sql.DB
 	history plugins.History
+	settler *settler
 	log     *slog.Logger
 	outage  outage
 	filled  chan struct{} // holds an element when pending may have changed
@@ -218,7 +237,7 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 	var out stored
 	err := plugins.Tx(ctx, r.db, func(tx *sql.Tx) error {
 		out = stored{}
-		kept, err := r.keep(ctx, tx, batch)
+		held, err := r.keep(ctx, tx, batch)
 		if err != nil {
 			return fmt.Errorf("lock assignments: %w", err)
 		}
@@ -226,7 +245,7 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 		for _, f := range batch {
 			switch {
 			case f.run == nil:
-			case kept[f.key]:
+			case held[f.key].here:
 				runs = append(runs, *f.run)
 			default:
 				out.gone = append(out.gone, f.key)
@@ -238,9 +257,12 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 				return fmt.Errorf("record runs: %w", err)
 			}
 			out.refused = recorded.Refused
-			if err := advance(ctx, tx, runs, recorded.Refused); err != nil {
+			if err := r.settler.advance(ctx, tx, held, runs, recorded.Refused); err != nil {
 				return fmt.Errorf("advance states: %w", err)
 			}
+		}
+		if err := r.noteErrors(ctx, tx, held, batch); err != nil {
+			return fmt.Errorf("note errors: %w", err)
 		}
 		if err := release(ctx, tx, batch); err != nil {
 			return fmt.Errorf("release leases: %w", err)
@@ -256,21 +278,54 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 	return out, nil
 }
 
-// keep locks the assignments of a batch and returns those that this server still has to make.
-func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished) (map[key]bool, error) {
+// keep locks the assignments of a batch and returns them, each with what is remembered of it.
+func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished) (map[key]kept, error) {
 	keys := make([]key, len(batch))
 	for i, f := range batch {
 		keys[i] = f.key
 	}
-	kept := make(map[key]bool, len(batch))
 	systems, configurations := columns(keys)
-	_, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
-		var local bool
-		err = row.Scan(&k.systemID, &k.configurationID, &local)
-		kept[k] = local
-		return k, err
-	}, keepSQL, pq.Array(systems), pq.Array(configurations))
-	return kept, err
+	return hold(ctx, tx, "", keepSQL, pq.Array(systems), pq.Array(configurations))
+}
+
+// noteErrors keeps the errors of ours in a batch, and ends those of the checks that could be made.
+func (r *recorder) noteErrors(ctx context.Context, tx *sql.Tx, held map[key]kept, batch []finished) error {
+	var failed, made []key
+	var failedAt, madeAt []time.Time
+	var messages []string
+	for _, f := range batch {
+		v, known := held[f.key]
+		switch {
+		case f.fault != "" && known && v.here:
+			failed, failedAt, messages = append(failed, f.key), append(failedAt, v.clock), append(messages, f.fault)
+		case f.run != nil && v.erring:
+			made, madeAt = append(made, f.key), append(madeAt, v.clock)
+		}
+	}
+	if len(made) > 0 {
+		systems, configurations := columns(made)
+		if _, err := tx.ExecContext(ctx, errorsEndSQL, pq.Array(systems), pq.Array(configurations), pq.Array(madeAt)); err != nil {
+			return err
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	systems, configurations := columns(failed)
+	began, err := plugins.Rows(ctx, tx, func(row plugins.Row) (message *string, err error) {
+		err = row.Scan(&message)
+		return message, err
+	}, errorsNoteSQL, pq.Array(systems), pq.Array(configurations), pq.Array(failedAt), pq.Array(messages))
+	if err != nil {
+		return err
+	}
+	reasons := make(map[string]bool)
+	for _, message := range began {
+		if message != nil {
+			reasons[*message] = true
+		}
+	}
+	return r.settler.tellErrors(ctx, tx, failed[0].systemID, reasons)
 }
 
 // columns takes keys apart for a statement.
@@ -281,49 +336,22 @@ func columns(keys []key) (systems, configurations []string) {
 	return systems, configurations
 }
 
-// advance moves the states on to the newest of the runs that were not refused. The caller holds the assignments.
-func advance(ctx context.Context, tx *sql.Tx, runs []plugins.Run, refused []plugins.Refusal) error {
-	var (
-		systems, configurations, sources, statuses, messages, ids []string
-		times                                                     []time.Time
-		latencies                                                 []*int32
-	)
-	skip := make(map[string]bool, len(refused))
-	for _, r := range refused {
-		skip[r.RunID] = true
-	}
-	for _, run := range runs {
-		if skip[run.ID] {
-			continue
-		}
-		systems = append(systems, run.SystemID)
-		configurations = append(configurations, run.ConfigurationID)
-		sources = append(sources, run.SourceID)
-		statuses = append(statuses, string(run.Status))
-		times = append(times, run.ExecutedAt.UTC().Truncate(time.Microsecond)) // as the history keeps it
-		latencies = append(latencies, run.LatencyMs)
-		messages = append(messages, run.Message)
-		ids = append(ids, run.ID)
-	}
-	_, err := tx.ExecContext(ctx, advanceSQL, pq.Array(systems), pq.Array(configurations), pq.Array(sources),
-		pq.Array(statuses), pq.Array(times), pq.Array(latencies), pq.Array(messages), pq.Array(ids))
-	return err
-}
-
 // release gives back the leases of a batch.
 func release(ctx context.Context, tx *sql.Tx, batch []finished) error {
 	var systems, configurations, leases []string
-	var cutShort []bool
+	var again []*float64
+	var slow []*bool
 	for _, f := range batch {
 		if f.lease == "" {
 			continue
 		}
 		systems, configurations = append(systems, f.systemID), append(configurations, f.configurationID)
-		leases, cutShort = append(leases, f.lease), append(cutShort, f.run == nil)
+		leases, again = append(leases, f.lease), append(again, f.again())
+		slow = append(slow, f.slow)
 	}
 	if len(leases) == 0 {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, releaseSQL, pq.Array(systems), pq.Array(configurations), pq.Array(leases), pq.Array(cutShort))
+	_, err := tx.ExecContext(ctx, releaseSQL, pq.Array(systems), pq.Array(configurations), pq.Array(leases), pq.Array(again), pq.Array(slow))
 	return err
 }

@@ -24,6 +24,7 @@ func TestAStateFollowsTheNewestRunWhateverTheOrderTheyComeIn(t *testing.T) {
 	db := database(t)
 	r := servers(t, db, 1)[0].recorder
 	id := configure(t, db, "test", time.Hour, time.Second, start, "a")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
 	minute := func(n int) time.Time { return start.Add(time.Duration(n) * time.Minute) }
 	for i, step := range []struct {
 		at          int
@@ -113,6 +114,7 @@ func TestResultsAreKeptWhileTheDatabaseCannotStoreThem(t *testing.T) {
 	var log lines
 	r.log = slog.New(slog.NewTextHandler(&log, nil))
 	id := configure(t, db, "test", time.Hour, time.Second, start, "a", "b")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
 	execute(t, db, `alter table ledger rename to gone`)
 	ctx, stop := context.WithCancel(t.Context())
 	var loop sync.WaitGroup
@@ -209,7 +211,7 @@ func TestEightWritersOfTheSameChecksDoNotDisturbEachOther(t *testing.T) {
 					t.Error(err)
 				}
 				if n%3 == 0 {
-					execute(t, db, rescheduleSQL, id)
+					execute(t, db, rescheduleSQL, id, false)
 				}
 			}
 		})

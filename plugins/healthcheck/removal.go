@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/lib/pq"
+
 	"checkstack/plugins"
 )
 
@@ -26,26 +28,45 @@ var (
 	configurationLockSQL string
 	//go:embed sql/configuration_delete.sql
 	configurationDeleteSQL string
+	//go:embed sql/transitions_count.sql
+	transitionsCountSQL string
 )
 
-func (h *Healthcheck) unassign(r *http.Request, _ plugins.None) (plugins.None, error) {
+// Removed is what a deletion took with it. The history of what is gone ages, and can be read until then.
+type Removed struct {
+	Configurations int `json:"configurations"`
+	Assignments    int `json:"assignments"`
+	Transitions    int `json:"transitions"` // of their statuses
+}
+
+func (h *Healthcheck) unassign(r *http.Request, _ plugins.None) (gone Removed, err error) {
 	system, configuration, err := assignmentPath(r)
 	if err != nil {
-		return plugins.None{}, err
+		return gone, err
 	}
 	ctx := r.Context()
-	return plugins.None{}, plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
-		if err := h.endAssignments(ctx, tx, assignmentLockSQL, system, configuration); err != nil {
+	err = plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) (err error) {
+		if err := editable(ctx, tx, system, configuration); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, unassignSQL, system, configuration)
-		return removed("assignment", result, err)
+		gone, err = h.Unassign(ctx, tx, system, configuration)
+		return err
 	})
+	return gone, err
+}
+
+// Unassign ends an assignment in the caller's transaction. One that is not there is a [plugins.NotFound].
+func (h *Healthcheck) Unassign(ctx context.Context, tx *sql.Tx, system, configuration string) (gone Removed, err error) {
+	if gone, err = h.endAssignments(ctx, tx, assignmentLockSQL, system, configuration); err != nil {
+		return gone, err
+	}
+	result, err := tx.ExecContext(ctx, unassignSQL, system, configuration)
+	return gone, removed("assignment", result, err)
 }
 
 // forgetSystem ends all assignments of a system, in the transaction that removes it.
 func (h *Healthcheck) forgetSystem(ctx context.Context, tx *sql.Tx, id string) error {
-	if err := h.endAssignments(ctx, tx, assignmentsLockSQL, id, nil); err != nil {
+	if _, err := h.endAssignments(ctx, tx, assignmentsLockSQL, id, nil); err != nil {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, assignmentsDeleteSQL, id); err != nil {
@@ -54,29 +75,41 @@ func (h *Healthcheck) forgetSystem(ctx context.Context, tx *sql.Tx, id string) e
 	return nil
 }
 
-func (h *Healthcheck) deleteConfiguration(r *http.Request, _ plugins.None) (plugins.None, error) {
+func (h *Healthcheck) deleteConfiguration(r *http.Request, _ plugins.None) (gone Removed, err error) {
 	id, err := plugins.PathID(r, "id", "configuration")
 	if err != nil {
-		return plugins.None{}, err
+		return gone, err
 	}
 	ctx := r.Context()
-	return plugins.None{}, plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, configurationLockSQL, id); err != nil {
-			return fmt.Errorf("lock configuration: %w", err)
-		}
-		if err := h.endAssignments(ctx, tx, assignmentsLockSQL, nil, id); err != nil {
+	err = plugins.Tx(ctx, h.host.DB, func(tx *sql.Tx) (err error) {
+		if err := h.unmanaged(ctx, tx, id); err != nil {
 			return err
 		}
-		result, err := tx.ExecContext(ctx, configurationDeleteSQL, id)
-		return removed("configuration", result, err)
+		gone, err = h.DeleteConfiguration(ctx, tx, id)
+		return err
 	})
+	return gone, err
+}
+
+// DeleteConfiguration removes a configuration with its assignments in the caller's transaction. An unknown ID is a
+// [plugins.NotFound].
+func (h *Healthcheck) DeleteConfiguration(ctx context.Context, tx *sql.Tx, id string) (gone Removed, err error) {
+	if _, err := tx.ExecContext(ctx, configurationLockSQL, id); err != nil {
+		return gone, fmt.Errorf("lock configuration: %w", err)
+	}
+	if gone, err = h.endAssignments(ctx, tx, assignmentsLockSQL, nil, id); err != nil {
+		return gone, err
+	}
+	result, err := tx.ExecContext(ctx, configurationDeleteSQL, id)
+	gone.Configurations = 1
+	return gone, removed("configuration", result, err)
 }
 
 // endAssignments prepares the removal of assignments: those that lock selects for a system, or nil, and a
 // configuration, or nil, are locked, and how long their history is kept is the default again.
-func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock string, system, configuration any) error {
+func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock string, system, configuration any) (gone Removed, err error) {
 	var own []key
-	_, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
+	all, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
 		var ofItsOwn bool
 		err = row.Scan(&k.systemID, &k.configurationID, &ofItsOwn)
 		if ofItsOwn {
@@ -85,14 +118,19 @@ func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock strin
 		return k, err
 	}, lock, system, configuration)
 	if err != nil {
-		return fmt.Errorf("lock assignments: %w", err)
+		return gone, fmt.Errorf("lock assignments: %w", err)
 	}
 	for _, k := range own {
 		if err := h.host.History.SetRetention(ctx, tx, k.systemID, k.configurationID, nil); err != nil {
-			return fmt.Errorf("reset the retention of a check: %w", err)
+			return gone, fmt.Errorf("reset the retention of a check: %w", err)
 		}
 	}
-	return announce(ctx, tx)
+	gone.Assignments = len(all)
+	systems, configurations := columns(all)
+	if err := tx.QueryRowContext(ctx, transitionsCountSQL, pq.Array(systems), pq.Array(configurations)).Scan(&gone.Transitions); err != nil {
+		return gone, fmt.Errorf("count transitions: %w", err)
+	}
+	return gone, announce(ctx, tx)
 }
 
 // removed makes of a deletion that found nothing the error that there is no such thing.

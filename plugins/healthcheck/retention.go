@@ -52,7 +52,7 @@ func (h *Healthcheck) readRetention(r *http.Request, _ plugins.None) (plugins.Re
 		return plugins.Retention{}, err
 	}
 	ctx := r.Context()
-	if _, err := h.assigned(ctx, system, configuration); err != nil {
+	if _, _, err := h.assigned(ctx, system, configuration); err != nil {
 		return plugins.Retention{}, err
 	}
 	retention, err := h.host.History.Retention(ctx, system, configuration)
@@ -95,7 +95,7 @@ func (h *Healthcheck) setRetention(r *http.Request, retention *plugins.Retention
 
 // availability answers for the systems that exist of those asked for, in that order.
 func (h *Healthcheck) availability(r *http.Request, _ plugins.None) (list plugins.List[plugins.Availability], err error) {
-	ids, err := systemsParam(r)
+	ids, err := systemsParam(r, maxSystems)
 	if err != nil {
 		return list, err
 	}
@@ -115,11 +115,11 @@ func (h *Healthcheck) availability(r *http.Request, _ plugins.None) (list plugin
 	return list, err
 }
 
-// systemsParam reads systemId, which may be there many times. What is there again is left out.
-func systemsParam(r *http.Request) ([]string, error) {
+// systemsParam reads systemId, which may be there up to max times. What is there again is left out.
+func systemsParam(r *http.Request, max int) ([]string, error) {
 	given := r.URL.Query()["systemId"]
-	if n := len(given); n < 1 || n > maxSystems {
-		return nil, plugins.Invalid("systemId", "expected 1 to %d IDs of systems, not %d", maxSystems, n)
+	if n := len(given); n < 1 || n > max {
+		return nil, plugins.Invalid("systemId", "expected 1 to %d IDs of systems, not %d", max, n)
 	}
 	ids := make([]string, 0, len(given))
 	seen := make(map[string]bool, len(given))

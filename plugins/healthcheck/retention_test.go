@@ -102,17 +102,17 @@ func TestARetentionIsOnlyThatOfAnAssignedCheck(t *testing.T) {
 	}
 }
 
-// strict is a history that cannot set a retention.
-type strict struct{ ledger }
+// stubborn is a history that cannot set a retention.
+type stubborn struct{ ledger }
 
-func (strict) SetRetention(context.Context, *sql.Tx, string, string, *plugins.Retention) error {
+func (stubborn) SetRetention(context.Context, *sql.Tx, string, string, *plugins.Retention) error {
 	return errors.New("not now")
 }
 
 func TestARetentionThatCannotBeSetIsNotNoted(t *testing.T) {
 	db := database(t)
 	h := plugin(t, db)
-	h.host.History = strict{}
+	h.host.History = stubborn{}
 	system := plugins.NewID()
 	id := configure(t, db, "test", time.Hour, time.Second, start, system)
 	if _, err := h.writeRetention(checkRequest(t, system, id), keepFor(plugins.DefaultRetention())); err == nil || err.Error() != "set retention: not now" {
@@ -138,7 +138,7 @@ func TestSystemsAreAskedForByTheirIDs(t *testing.T) {
 		{many, fmt.Sprint([]string{someID}), ""},
 	} {
 		r := httptest.NewRequest("GET", (&url.URL{Path: "/", RawQuery: test.query}).String(), nil)
-		ids, err := systemsParam(r)
+		ids, err := systemsParam(r, maxSystems)
 		e, _ := errors.AsType[*plugins.Error](err)
 		switch {
 		case test.message == "" && (err != nil || fmt.Sprint(ids) != test.want):

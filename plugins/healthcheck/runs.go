@@ -38,7 +38,20 @@ func (h *Healthcheck) listRuns(r *http.Request, _ plugins.None) (list plugins.Li
 	return list, err
 }
 
-// runsQuery reads configurationId, sourceId, limit and cursor.
+// readRun answers with one run, also with what its assertions expected and found.
+func (h *Healthcheck) readRun(r *http.Request, _ plugins.None) (plugins.Run, error) {
+	system, err := h.systemOf(r)
+	if err != nil {
+		return plugins.Run{}, err
+	}
+	id, err := plugins.PathID(r, "runId", "run")
+	if err != nil {
+		return plugins.Run{}, err
+	}
+	return h.host.History.Run(r.Context(), system, id)
+}
+
+// runsQuery reads configurationId, sourceId, status, from, limit and cursor.
 func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
 	if q.ConfigurationID, err = configurationParam(query); err != nil {
 		return q, err
@@ -47,6 +60,17 @@ func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
 		return q, err
 	}
 	if q.Limit, err = plugins.Number(query, "limit", 100, 1, 500); err != nil {
+		return q, err
+	}
+	for _, s := range query["status"] {
+		switch status := plugins.Status(s); status {
+		case plugins.Healthy, plugins.Degraded, plugins.Unhealthy:
+			q.Statuses = append(q.Statuses, status)
+		default:
+			return q, plugins.Invalid("status", "expected healthy, degraded or unhealthy")
+		}
+	}
+	if q.From, err = timeParam(query, "from", time.Time{}); err != nil {
 		return q, err
 	}
 	if s := query.Get("cursor"); s != "" {

@@ -21,7 +21,7 @@ var start = time.Date(2026, 3, 29, 0, 30, 0, 0, time.UTC)
 func claimAll(t *testing.T, s *scheduler, limit int, at time.Time) (all []claimed) {
 	t.Helper()
 	for {
-		due, _, err := s.claim(t.Context(), limit, &at)
+		due, _, err := s.claim(t.Context(), limit, limit, &at)
 		if err != nil {
 			t.Error(err)
 		}
@@ -101,7 +101,7 @@ func TestACheckThatAnotherServerIsClaimingIsPassedOver(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if due, _, err := s.claim(ctx, 10, nil); err != nil || len(due) != 1 || due[0].systemID != "b" {
+	if due, _, err := s.claim(ctx, 10, 10, nil); err != nil || len(due) != 1 || due[0].systemID != "b" {
 		t.Errorf("got %+v, %v", due, err)
 	}
 }
@@ -151,10 +151,10 @@ func TestTheSlotOfAServerThatDiedIsRunAgainByAnother(t *testing.T) {
 	all := servers(t, db, 2, kind{"test", fine})
 	configure(t, db, "test", 30*24*time.Hour, 5*time.Second, start, "a")
 	dead := claimAll(t, all[0], 10, start)
-	if due := claimAll(t, all[1], 10, start.Add(15*time.Second-time.Microsecond)); len(dead) != 1 || len(due) != 0 {
+	if due := claimAll(t, all[1], 10, start.Add(10*time.Second-time.Microsecond)); len(dead) != 1 || len(due) != 0 {
 		t.Fatalf("%d claims at first, %d during the lease", len(dead), len(due))
 	}
-	again := claimAll(t, all[1], 10, start.Add(15*time.Second))
+	again := claimAll(t, all[1], 10, start.Add(10*time.Second))
 	if len(again) != 1 {
 		t.Fatalf("%d claims after the lease", len(again))
 	}
@@ -177,7 +177,7 @@ func TestARunThatWasCutShortIsDueAtOnceAndNotRecorded(t *testing.T) {
 	if n := value[int](t, db, `select count(*) from ledger`); n != 0 {
 		t.Errorf("%d runs were recorded", n)
 	}
-	due, _, err := s.claim(t.Context(), 10, nil)
+	due, _, err := s.claim(t.Context(), 10, 10, nil)
 	if err != nil || len(due) != 1 {
 		t.Fatalf("%d claims, %v", len(due), err)
 	}
@@ -194,7 +194,7 @@ func TestOnlyEnabledChecksOfTypesThatAreHereAreClaimed(t *testing.T) {
 	configure(t, db, "elsewhere", time.Minute, time.Second, start, "a")
 	off := configure(t, db, "test", time.Minute, time.Second, start, "b")
 	execute(t, db, `update healthcheck.assignments set enabled = false where configuration_id = $1`, off)
-	due, wait, err := s.claim(t.Context(), 10, nil)
+	due, wait, err := s.claim(t.Context(), 10, 10, nil)
 	if err != nil || len(due) != 0 || wait != maxIdle {
 		t.Errorf("%d claims, wait %s, %v", len(due), wait, err)
 	}
@@ -208,7 +208,7 @@ func TestTheSchedulerSleepsUntilTheNextCheckIsDue(t *testing.T) {
 		{time.Hour, maxIdle, maxIdle}, {500 * time.Millisecond, -time.Hour, 500 * time.Millisecond},
 	} {
 		execute(t, db, `update healthcheck.assignments set due_at = now() + make_interval(secs => $2) where configuration_id = $1`, id, test.in.Seconds())
-		if _, wait, err := s.claim(t.Context(), 10, nil); err != nil || wait < test.low || wait > test.high {
+		if _, wait, err := s.claim(t.Context(), 10, 10, nil); err != nil || wait < test.low || wait > test.high {
 			t.Errorf("due in %s: wait %s, %v", test.in, wait, err)
 		}
 	}
@@ -217,17 +217,17 @@ func TestTheSchedulerSleepsUntilTheNextCheckIsDue(t *testing.T) {
 func TestAChangedConfigurationIsDueAtOnceButNeverTwice(t *testing.T) {
 	db := database(t)
 	s := servers(t, db, 1, kind{"test", fine})[0]
-	id := configure(t, db, "test", time.Hour, time.Minute, start, "idle", "busy")
-	execute(t, db, `update healthcheck.assignments set due_at = '2100-01-01Z', next_run_at = '2100-01-01Z' where system_id = 'idle'`)
+	id := configure(t, db, "test", time.Hour, time.Minute, start, "at rest", "busy")
+	execute(t, db, `update healthcheck.assignments set due_at = '2100-01-01Z', next_run_at = '2100-01-01Z' where system_id = 'at rest'`)
 	now := time.Now()
 	busy := claimAll(t, s, 1, now)
-	execute(t, db, rescheduleSQL, id)
-	due, _, err := s.claim(t.Context(), 10, nil)
-	if err != nil || len(busy) != 1 || len(due) != 1 || due[0].systemID != "idle" {
+	execute(t, db, rescheduleSQL, id, false)
+	due, _, err := s.claim(t.Context(), 10, 10, nil)
+	if err != nil || len(busy) != 1 || len(due) != 1 || due[0].systemID != "at rest" {
 		t.Fatalf("claims %+v, then %+v, %v", busy, due, err)
 	}
 	end(t, s, now, false, busy...)
-	if due, _, err = s.claim(t.Context(), 10, nil); err != nil || len(due) != 1 || due[0].systemID != "busy" {
+	if due, _, err = s.claim(t.Context(), 10, 10, nil); err != nil || len(due) != 1 || due[0].systemID != "busy" {
 		t.Errorf("when it had ended: %+v, %v", due, err)
 	}
 }
@@ -296,7 +296,7 @@ func TestClosingCutsRunsShortAndGivesThemToAnotherServer(t *testing.T) {
 		t.Errorf("%d runs were recorded", n)
 	}
 	other := servers(t, db, 1, kind{"test", fine})[0]
-	if due, _, err := other.claim(t.Context(), 10, nil); err != nil || len(due) != 1 {
+	if due, _, err := other.claim(t.Context(), 10, 10, nil); err != nil || len(due) != 1 {
 		t.Errorf("the other server claims %d, %v", len(due), err)
 	}
 }
@@ -351,8 +351,8 @@ func TestASystemHasAtMost500Checks(t *testing.T) {
 	}
 }
 
-// TestHangingRunsThatTakeAllPlacesAreReported has 64 checks hang for 90 s. The clock is that of the bubble: it moves on
-// when everybody waits for it.
+// TestHangingRunsThatTakeAllPlacesAreReported has as many checks hang for 90 s as there are places and room to wait. The clock
+// is that of the bubble: it moves on when everybody waits for it.
 func TestHangingRunsThatTakeAllPlacesAreReported(t *testing.T) {
 	_, url := schema(t)
 	synctest.Test(t, func(t *testing.T) {
@@ -372,7 +372,8 @@ func TestHangingRunsThatTakeAllPlacesAreReported(t *testing.T) {
 		}})[0]
 		var log lines
 		s.log = slog.New(slog.NewTextHandler(&log, nil))
-		names := make([]string, maxRunning)
+		s.lanes.places = 2
+		names := make([]string, s.lanes.places*(1+roomFor))
 		for i := range names {
 			names[i] = fmt.Sprint("hanging ", i)
 		}
@@ -388,9 +389,9 @@ func TestHangingRunsThatTakeAllPlacesAreReported(t *testing.T) {
 			want plugins.Result
 			warn int
 		}{
-			{29 * time.Second, plugins.Result{OK: true}, 0},
-			{2500 * time.Millisecond, plugins.Result{Message: "all 64 places have been taken for 31s"}, 1},
-			{30 * time.Second, plugins.Result{Message: "all 64 places have been taken for 1m1s"}, 1},
+			{31 * time.Second, plugins.Result{OK: true}, 0}, // it takes 1.7 s until all are under way
+			{2500 * time.Millisecond, plugins.Result{Message: "all 2 places have been taken for 30s"}, 1},
+			{29500 * time.Millisecond, plugins.Result{Message: "all 2 places have been taken for 1m0s"}, 1},
 		} {
 			<-time.After(test.wait)
 			if got, err := p.Check(t.Context()); err != nil || got != test.want {

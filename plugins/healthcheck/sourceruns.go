@@ -20,6 +20,7 @@ import (
 	"github.com/lib/pq"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/engine"
 )
 
 var (
@@ -39,18 +40,18 @@ const notAssigned = "not assigned to this satellite"
 func (h *Healthcheck) RecordFrom(
 	ctx context.Context, tx *sql.Tx, source string, runs []plugins.Run, once bool,
 ) (plugins.Recorded, error) {
-	assigned, err := lockSource(ctx, tx, source, runs)
+	held, err := lockSource(ctx, tx, source, runs)
 	if err != nil {
 		return plugins.Recorded{}, fmt.Errorf("lock the assignments of a source: %w", err)
 	}
 	var refused []plugins.Refusal
 	kept := make([]plugins.Run, 0, len(runs))
 	for _, run := range runs {
-		if !assigned[keyOf(run)] {
+		if !held[keyOf(run)].here {
 			refused = append(refused, plugins.Refusal{RunID: run.ID, Reason: notAssigned})
 			continue
 		}
-		run.SourceID, run.Message = source, shorten(run.Message, maxMessage)
+		run.SourceID, run.Message = source, engine.Shorten(run.Message, maxMessage)
 		kept = append(kept, run)
 	}
 	if len(kept) == 0 {
@@ -64,20 +65,20 @@ func (h *Healthcheck) RecordFrom(
 	if err != nil {
 		return plugins.Recorded{}, fmt.Errorf("record runs: %w", err)
 	}
-	if err := advance(ctx, tx, kept, recorded.Refused); err != nil {
+	if err := h.recorder.settler.advance(ctx, tx, held, kept, recorded.Refused); err != nil {
 		return plugins.Recorded{}, fmt.Errorf("advance states: %w", err)
 	}
 	recorded.Refused = append(refused, recorded.Refused...)
 	return recorded, nil
 }
 
-// lockSource locks a source and the assignments that runs are of, and returns those that the source has.
-func lockSource(ctx context.Context, tx *sql.Tx, source string, runs []plugins.Run) (map[key]bool, error) {
-	assigned := make(map[key]bool)
+// lockSource locks a source and the assignments that runs are of, and returns those that the source has, each with what is
+// remembered of it.
+func lockSource(ctx context.Context, tx *sql.Tx, source string, runs []plugins.Run) (map[key]kept, error) {
 	var locked string
 	switch err := tx.QueryRowContext(ctx, sourceLockSQL, source).Scan(&locked); {
 	case errors.Is(err, sql.ErrNoRows):
-		return assigned, nil
+		return nil, nil
 	case err != nil:
 		return nil, err
 	}
@@ -88,12 +89,7 @@ func lockSource(ctx context.Context, tx *sql.Tx, source string, runs []plugins.R
 		}
 	}
 	systems, configurations := columns(slices.Collect(maps.Keys(asked)))
-	_, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
-		err = row.Scan(&k.systemID, &k.configurationID)
-		assigned[k] = true
-		return k, err
-	}, sourceKeepSQL, pq.Array(systems), pq.Array(configurations), source)
-	return assigned, err
+	return hold(ctx, tx, source, sourceKeepSQL, pq.Array(systems), pq.Array(configurations), source)
 }
 
 // keyOf returns which check a run is of, as the database writes it.

@@ -101,6 +101,7 @@ func TestTheStateOfASliceIsThatOfRunsThatCameOneByOne(t *testing.T) {
 	for _, system := range systems {
 		give(t, db, system, id, local, "east", "west")
 	}
+	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
 	type state struct {
 		status      plugins.Status
 		since, last time.Time
@@ -133,25 +134,13 @@ func TestTheStateOfASliceIsThatOfRunsThatCameOneByOne(t *testing.T) {
 			}
 		} else {
 			h.record(t, source, true, batch...)
-			slices.SortFunc(batch, func(a, b plugins.Run) int { // of several at one time the first by ID counts as the last
-				if c := a.ExecutedAt.Compare(b.ExecutedAt); c != 0 {
-					return c
-				}
-				return strings.Compare(a.ID, b.ID)
-			})
-		}
-		before := make(map[string]time.Time)
-		for key, s := range want {
-			before[key] = s.last
+			// Of several at one time the first counts.
+			slices.SortStableFunc(batch, func(a, b plugins.Run) int { return a.ExecutedAt.Compare(b.ExecutedAt) })
 		}
 		for _, run := range batch {
 			key := source + " " + run.SystemID
 			s, known := want[key]
-			limit := before[key]
-			if source == "" {
-				limit = s.last
-			}
-			if known && !run.ExecutedAt.After(limit) {
+			if known && !run.ExecutedAt.After(s.last) {
 				continue
 			}
 			if !known || s.status != run.Status {

@@ -80,11 +80,15 @@ func (h *Healthcheck) RemoveSource(ctx context.Context, tx *sql.Tx, id string) e
 	case err != nil:
 		return fmt.Errorf("lock source: %w", err)
 	}
-	if _, err := tx.ExecContext(ctx, sourceAssignmentsLockSQL, id); err != nil {
+	keys, err := plugins.Rows(ctx, tx, scanKey, sourceAssignmentsLockSQL, id)
+	if err != nil {
 		return fmt.Errorf("lock assignments: %w", err)
 	}
 	if _, err := tx.ExecContext(ctx, sourceDeleteSQL, id); err != nil {
 		return fmt.Errorf("delete source: %w", err)
+	}
+	if err := h.settle(ctx, tx, keys); err != nil {
+		return err
 	}
 	return announce(ctx, tx)
 }
@@ -110,23 +114,37 @@ type SourceCheck struct {
 	ConfigurationID string          `json:"configurationId"`
 	Name            string          `json:"name"` // of the configuration
 	Type            string          `json:"type"`
-	Config          json.RawMessage `json:"config"`          // in the normal form of its type; it may hold secrets
-	IntervalSeconds int             `json:"intervalSeconds"` // from one run to the next
-	TimeoutMs       int             `json:"timeoutMs"`       // for all of one run, in milliseconds
+	Config          json.RawMessage `json:"config"`               // in the normal form of its type; it may hold secrets
+	Assertions      json.RawMessage `json:"assertions,omitempty"` // a list of what must be so; none if it is absent
+	Values          json.RawMessage `json:"values,omitempty"`     // what placeholders such as ${system.name} stand for, by their names
+	IntervalSeconds int             `json:"intervalSeconds"`      // from one run to the next
+	TimeoutMs       int             `json:"timeoutMs"`            // for all of one run, in milliseconds
 }
 
 // SourceChecks lists the enabled checks of a source, ordered by system and configuration; none for a source that does not
-// exist.
+// exist. Secrets are open in them. A check whose secrets cannot be opened is left out.
 func (h *Healthcheck) SourceChecks(ctx context.Context, db plugins.Queryer, id string) ([]SourceCheck, error) {
 	checks, err := plugins.Rows(ctx, db, func(row plugins.Row) (SourceCheck, error) {
 		var c SourceCheck
-		err := row.Scan(&c.SystemID, &c.ConfigurationID, &c.Name, &c.Type, (*[]byte)(&c.Config), &c.IntervalSeconds, &c.TimeoutMs)
+		err := row.Scan(&c.SystemID, &c.ConfigurationID, &c.Name, &c.Type, (*[]byte)(&c.Config), (*[]byte)(&c.Assertions), (*[]byte)(&c.Values),
+			&c.IntervalSeconds, &c.TimeoutMs)
 		return c, err
 	}, sourceChecksSQL, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the checks of a source: %w", err)
 	}
-	return checks, nil
+	usable := checks[:0]
+	for _, c := range checks {
+		if c.Config, err = h.types.vault.open(c.ConfigurationID, c.Config); err != nil {
+			h.host.Log.Warn("a check of a satellite is left out", "source", id, "system", c.SystemID, "configuration", c.ConfigurationID, "error", err)
+			continue
+		}
+		if string(c.Assertions) == "[]" {
+			c.Assertions = nil
+		}
+		usable = append(usable, c)
+	}
+	return usable, nil
 }
 
 // announce tells all servers of a change, when the transaction that makes it is committed.

@@ -226,11 +226,11 @@ func TestOnlyWhatThisServerHasToMakeIsClaimedAndKept(t *testing.T) {
 	if due := claimAll(t, h.scheduler, 1, time.Now().Add(24*time.Hour)); len(due) != 0 {
 		t.Errorf("claimed %+v", due)
 	}
-	if _, wait, err := h.scheduler.claim(t.Context(), 1, nil); err != nil || wait != maxIdle {
+	if _, wait, err := h.scheduler.claim(t.Context(), 1, 1, nil); err != nil || wait != maxIdle {
 		t.Errorf("the next is in %s, %v", wait, err)
 	}
 	give(t, db, "a", id, "east", local)
-	if due, _, err := h.scheduler.claim(t.Context(), 1, nil); err != nil || len(due) != 1 {
+	if due, _, err := h.scheduler.claim(t.Context(), 1, 1, nil); err != nil || len(due) != 1 {
 		t.Errorf("when it is here again: claimed %+v, %v", due, err)
 	}
 }

@@ -42,7 +42,7 @@ func New(host *plugins.Host) *Notifier {
 // Plugin returns the plugin's hooks.
 func (n *Notifier) Plugin() plugins.Instance {
 	files, _ := fs.Sub(migrations, "migrations") // fails for a malformed name only
-	return plugins.Instance{Migrations: files, Init: n.init}
+	return plugins.Instance{Migrations: files, Init: n.init, AfterPluginsReady: n.afterPluginsReady}
 }
 
 func (n *Notifier) init(context.Context) error {
@@ -52,7 +52,13 @@ func (n *Notifier) init(context.Context) error {
 		handle("GET /targets/{type}/resources", plugins.Viewer, plugins.JSON(n.listResources)),
 		handle("GET /targets/{type}/resources/{id}", plugins.Viewer, plugins.JSON(n.findResource)),
 		handle("GET /specs", plugins.Viewer, plugins.JSON(n.listSpecs)),
+		handle("GET /notices", plugins.Viewer, plugins.JSON(n.listNotices)),
 	)
+}
+
+func (n *Notifier) afterPluginsReady(context.Context) error {
+	n.host.Go(n.expire)
+	return nil
 }
 
 // targetView is a target as the API shows it.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck"
 	"checkstack/plugins/satellite/agent"
 )
 
@@ -16,7 +17,7 @@ import (
 // needs no database.
 func Commands() []plugins.Command {
 	var (
-		cfg    agent.Config
+		cfg    = agent.Config{Policy: new(healthcheck.Policy)}
 		server string
 		plain  bool
 		size   int
@@ -44,6 +45,7 @@ func Commands() []plugins.Command {
 				size = n
 				return nil
 			})
+			cfg.Policy.Flags(f)
 			f.Number(&cfg.Checks, "checks", 64, 1, 1000, "most checks at once")
 			f.Text(&cfg.Listen, "listen", "", "`address` for /.checkstack/health and /.checkstack/ready of the satellite itself, host:port; that the server is away "+
 				"shows there after a minute, that it refuses the token at once (default none)", address)
@@ -56,6 +58,7 @@ func Commands() []plugins.Command {
 			})
 		},
 		Run: func(ctx context.Context, p plugins.Process) int {
+			cfg.Policy.Getenv = p.Getenv
 			cfg.Size, cfg.Version, cfg.Log = int64(size)<<20, p.Version, p.Log
 			if err := agent.Run(ctx, cfg); err != nil {
 				p.Log.Error("the satellite ends", "error", err)

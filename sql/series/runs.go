@@ -5,7 +5,10 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
+	"errors"
 	"fmt"
+
+	"github.com/lib/pq"
 
 	"checkstack/plugins"
 )
@@ -17,6 +20,8 @@ import (
 var (
 	//go:embed runs.sql
 	runsSQL string
+	//go:embed run.sql
+	runSQL string
 	//go:embed runs_count.sql
 	runsCountSQL string
 )
@@ -37,22 +42,51 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 	case q.Limit < 1 || q.Limit > MaxRuns:
 		return nil, plugins.Invalid("limit", "expected a whole number from 1 to %d", MaxRuns)
 	}
-	before := "infinity"
+	before, from := "infinity", "-infinity"
+	if !q.From.IsZero() {
+		from = Timestamp(q.From)
+	}
 	if !q.Before.IsZero() {
 		before = Timestamp(q.Before)
 	}
 	configuration := sql.NullString{String: q.ConfigurationID, Valid: q.ConfigurationID != ""}
 	beforeID := cmp.Or(q.BeforeID, "00000000-0000-0000-0000-000000000000") // no ID is less
-	runs, err := plugins.Rows(ctx, r.DB, func(row plugins.Row) (run plugins.Run, err error) {
-		err = row.Scan(&run.ID, &run.ConfigurationID, &run.SystemID, &run.SourceID, &run.Status, &run.LatencyMs, &run.Message,
-			(*[]byte)(&run.Result), &run.ExecutedAt)
-		run.ExecutedAt = run.ExecutedAt.UTC()
-		return run, err
-	}, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit, q.SourceID)
+	runs, err := plugins.Rows(ctx, r.DB, scanRun, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit, q.SourceID,
+		statuses(q.Statuses), from)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
 	return runs, nil
+}
+
+func scanRun(row plugins.Row) (run plugins.Run, err error) {
+	err = row.Scan(&run.ID, &run.ConfigurationID, &run.SystemID, &run.SourceID, &run.Status, &run.LatencyMs, &run.Message,
+		(*[]byte)(&run.Result), &run.ExecutedAt)
+	run.ExecutedAt = run.ExecutedAt.UTC()
+	return run, err
+}
+
+// statuses is a list of statuses as a statement takes it: none is null, and stands for all.
+func statuses(all []plugins.Status) any {
+	if len(all) == 0 {
+		return nil
+	}
+	return pq.Array(all)
+}
+
+// Run implements [plugins.History].
+func (r *Reader) Run(ctx context.Context, systemID, runID string) (plugins.Run, error) {
+	if systemID == "" || !IsKey(systemID) || !IsUUID(runID) {
+		return plugins.Run{}, plugins.NotFound("run")
+	}
+	run, err := scanRun(r.DB.QueryRowContext(ctx, runSQL, systemID, runID))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return plugins.Run{}, plugins.NotFound("run")
+	case err != nil:
+		return plugins.Run{}, fmt.Errorf("find a run: %w", err)
+	}
+	return run, nil
 }
 
 // CountRuns implements [plugins.History].
@@ -65,7 +99,12 @@ func (r *Reader) CountRuns(ctx context.Context, q plugins.RunsQuery) (n int, err
 	case !isSource(q.SourceID):
 		return 0, errSource()
 	}
-	if err := r.DB.QueryRowContext(ctx, runsCountSQL, q.SystemID, q.ConfigurationID, q.SourceID).Scan(&n); err != nil {
+	from := "-infinity"
+	if !q.From.IsZero() {
+		from = Timestamp(q.From)
+	}
+	if err := r.DB.QueryRowContext(ctx, runsCountSQL, q.SystemID, q.ConfigurationID, q.SourceID,
+		statuses(q.Statuses), from).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count runs: %w", err)
 	}
 	return n, nil

@@ -79,15 +79,17 @@ func (c *httpCheck) Run(ctx context.Context) engine.Outcome {
 	start := time.Now()
 	err := r.fetch(ctx)
 	latency := time.Since(start)
-	r.measured.Set("redirects", r.redirects)
-	r.measured.Set("phases.dnsMs", milliseconds(r.dns))
-	r.measured.Set("phases.connectMs", milliseconds(r.connect))
-	r.measured.Set("phases.tlsMs", milliseconds(r.tls))
-	r.measured.Set("phases.firstByteMs", milliseconds(r.firstByte))
-	r.measured.Set("phases.totalMs", milliseconds(latency))
+	if r.redirects > 0 || err == nil {
+		r.measured.Set("redirects", r.redirects)
+	}
+	r.phase("phases.dnsMs", r.dns, err)
+	r.phase("phases.connectMs", r.connect, err)
+	r.phase("phases.tlsMs", r.tls, err)
+	r.phase("phases.firstByteMs", r.firstByte, err)
 	if err != nil {
 		return httpFailed(ctx, err, r.measured)
 	}
+	r.measured.Set("phases.totalMs", httpMilliseconds(latency))
 	r.measured.Set("size", len(r.body))
 	r.measured.Body = r.body
 	out := engine.Outcome{Status: plugins.Healthy, Latency: &latency, Measured: r.measured}
@@ -107,8 +109,15 @@ func (c *httpCheck) Run(ctx context.Context) engine.Outcome {
 	return out
 }
 
-// milliseconds is a duration with three decimals.
-func milliseconds(d time.Duration) float64 {
+// phase measures a part of the last request. One that a failed run did not come to has not taken 0 ms, but nothing is known of it.
+func (r *httpRun) phase(path string, took time.Duration, err error) {
+	if took > 0 || err == nil {
+		r.measured.Set(path, httpMilliseconds(took))
+	}
+}
+
+// httpMilliseconds is a duration with three decimals.
+func httpMilliseconds(d time.Duration) float64 {
 	return math.Round(float64(d.Nanoseconds())/1e3) / 1e3
 }
 

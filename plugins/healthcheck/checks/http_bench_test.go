@@ -62,6 +62,21 @@ func BenchmarkHTTP(b *testing.B) {
 	url := httpTarget(b)
 	check := httpCompile(b, HTTP(nil), `{"url":"`+url+`"}`)
 	client := http.Client{Transport: &http.Transport{DialContext: (&net.Dialer{KeepAlive: -1}).DialContext, DisableKeepAlives: true}}
+	b.Run("50 at once", func(b *testing.B) {
+		b.SetParallelism(50)
+		before := httpCPU()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+				if out := check.Run(ctx); out.Status != plugins.Healthy {
+					b.Errorf("got %q %s", out.Message, out.Measured.Object())
+				}
+				cancel()
+			}
+		})
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "runs/s")
+		b.ReportMetric(float64((httpCPU()-before).Nanoseconds())/float64(b.N), "cpu-ns/op")
+	})
 	measure := func(name string, once func(context.Context)) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

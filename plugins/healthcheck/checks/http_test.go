@@ -101,8 +101,25 @@ func TestAnHTTPCheckMeasuresWhatItsPathsSay(t *testing.T) {
 			t.Errorf("%s is %v", phase, ms)
 		}
 	}
-	if total := httpGet(out, "phases.totalMs").(float64); sum > total || total != milliseconds(*out.Latency) {
+	if total := httpGet(out, "phases.totalMs").(float64); sum > total || total != httpMilliseconds(*out.Latency) {
 		t.Errorf("the phases are %v of %v ms, latency %s", sum, total, out.Latency)
+	}
+}
+
+// TestARunThatFailsMeasuresOnlyHowFarItCame keeps assertions from being applied to what nothing is known of.
+func TestARunThatFailsMeasuresOnlyHowFarItCame(t *testing.T) {
+	refused := httpListen(t, nil)
+	refused.Close()
+	out := httpOnce(t, HTTP(nil), time.Minute, `{"url":"http://`+refused.Addr().String()+`"}`)
+	const want = `{"error":"dial tcp $: connect: connection refused"}`
+	if got := strings.Replace(string(out.Measured.Object()), refused.Addr().String(), "$", 1); got != want || out.Measured.Body != nil {
+		t.Errorf("measured %s, want %s", got, want)
+	}
+	out = httpOnce(t, HTTP(nil), time.Minute, `{"url":"`+httpSay(t, "")+`"}`)
+	for path, want := range map[string]bool{"address": true, "phases.connectMs": true, "phases.firstByteMs": false, "phases.totalMs": false, "status": false, "redirects": false} {
+		if got := httpGet(out, path); (got != nil) != want {
+			t.Errorf("%s of a connection that was closed is %v", path, got)
+		}
 	}
 }
 
@@ -163,11 +180,11 @@ func TestAnHTTPCheckStopsAfterSoManyRedirects(t *testing.T) {
 	s := httpServer(t)
 	for _, test := range []struct {
 		config, message string
-		redirects       int
+		redirects       any
 	}{
 		{`"url":"$/loop"`, "stopped after 10 redirects", 10},
 		{`"url":"$/loop","maxRedirects":3`, "stopped after 3 redirects", 3},
-		{`"url":"$/moved","maxRedirects":0`, "stopped after 0 redirects", 0},
+		{`"url":"$/moved","maxRedirects":0`, "stopped after 0 redirects", nil},
 	} {
 		out := httpOnce(t, HTTP(nil), time.Minute, "{"+strings.ReplaceAll(test.config, "$", s.URL)+"}")
 		httpBad(t, test.config, out, test.message, test.message)
@@ -257,7 +274,7 @@ func TestAnHTTPCheckKeepsToTheVersionOfIP(t *testing.T) {
 		t.Logf("this machine has no IPv6: %v", err)
 		return
 	}
-	away := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.RedirectHandler(s.URL, 302)}}
+	away := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.RedirectHandler(s.URL, http.StatusFound)}}
 	away.Start()
 	t.Cleanup(away.Close)
 	out = httpOnce(t, HTTP(nil), time.Minute, `{"url":"`+away.URL+`","ipVersion":"6"}`)

@@ -21,6 +21,7 @@ import (
 	"net/netip"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -76,7 +77,7 @@ func (c *httpCheck) Validate() error {
 	if err != nil {
 		return err
 	}
-	for _, check := range []func() error{c.checkMethod, func() error { return checkHTTPHeaders(c.Headers) }, c.checkAuth, c.checkTexts} {
+	for _, check := range []func() error{c.checkMethod, func() error { return checkHTTPHeaders("headers", c.Headers) }, c.checkAuth, c.checkTexts} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -114,7 +115,7 @@ func checkHTTPURL(field, s string, schemes ...string) (*url.URL, error) {
 	invalid := plugins.Invalid(field, "expected an absolute URL such as %s://example.org/health", schemes[len(schemes)-1])
 	u, err := url.Parse(s)
 	switch {
-	case err != nil, !strings.Contains(strings.Join(schemes, " ")+" ", u.Scheme+" "), u.Scheme == "", u.Opaque != "", u.Hostname() == "":
+	case err != nil, !slices.Contains(schemes, u.Scheme), u.Opaque != "", u.Hostname() == "":
 		return nil, invalid
 	case u.User != nil: // a URL is shown in more places than a header is
 		return nil, plugins.Invalid(field, "expected a URL without user name and password; the header Authorization can carry them")
@@ -140,14 +141,14 @@ func (c *httpCheck) checkMethod() error {
 	return nil
 }
 
-// checkHTTPHeaders checks headers that are to be sent with a request.
-func checkHTTPHeaders(headers map[string]string) error {
+// checkHTTPHeaders checks headers that are to be sent with a request, the field prefix of a configuration.
+func checkHTTPHeaders(prefix string, headers map[string]string) error {
 	seen := make(map[string]bool, len(headers))
 	for name, value := range headers {
-		if name == "" || len(name) > maxHTTPHeaderName || strings.ContainsFunc(name, notToken) {
-			return plugins.Invalid("headers", "expected names of letters, digits and dashes, of at most %d characters", maxHTTPHeaderName)
+		if name == "" || len(name) > maxHTTPHeaderName || strings.ContainsFunc(name, notHTTPToken) {
+			return plugins.Invalid(prefix, "expected names of letters, digits and dashes, of at most %d characters", maxHTTPHeaderName)
 		}
-		field := "headers." + name
+		field := prefix + "." + name
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		switch canonical {
 		case "Connection", "Content-Length", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
@@ -250,9 +251,7 @@ func (c *httpCheck) hop(r httpRequest) (*httpHop, error) {
 	hop.literal = notAddress == nil
 	if req.URL.Scheme == "https" {
 		hop.tls = c.tlsFor(host, r.foreign)
-		if hop.tls.NextProtos = []string{"h2", "http/1.1"}; c.Version == "1.1" {
-			hop.tls.NextProtos = []string{"http/1.1"}
-		}
+		hop.tls.NextProtos = map[string][]string{"": {"h2", "http/1.1"}, "1.1": {"http/1.1"}, "2": {"h2"}}[c.Version]
 	}
 
 	var wire bytes.Buffer
@@ -332,8 +331,8 @@ func httpASCII(host string) (string, error) {
 	return read.Host, nil
 }
 
-// notToken tells what may not be in a header's name (RFC 9110, section 5.6.2).
-func notToken(r rune) bool {
+// notHTTPToken tells what may not be in a header's name (RFC 9110, section 5.6.2).
+func notHTTPToken(r rune) bool {
 	alphanumeric := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
 	return !alphanumeric && !strings.ContainsRune("!#$%&'*+-.^_`|~", r)
 }

@@ -164,7 +164,7 @@ func (t *httpTunnel) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-var socksReplies = [...]string{"", "general failure", "not allowed", "network unreachable", "host unreachable", "connection refused",
+var httpSOCKSReplies = [...]string{"", "general failure", "not allowed", "network unreachable", "host unreachable", "connection refused",
 	"TTL expired", "command not supported", "address type not supported"}
 
 // socks asks for a connection as RFC 1928 says, with the user name and the password of RFC 1929.
@@ -218,8 +218,8 @@ func (p *httpProxy) socks(conn net.Conn, hop *httpHop) error {
 	}
 	if answer[0] != 5 || answer[1] != 0 {
 		detail := fmt.Sprintf(": reply %d", answer[1])
-		if int(answer[1]) < len(socksReplies) {
-			detail += " " + socksReplies[answer[1]]
+		if int(answer[1]) < len(httpSOCKSReplies) {
+			detail += " " + httpSOCKSReplies[answer[1]]
 		}
 		return &httpProxyError{"the proxy refused the connection", detail}
 	}

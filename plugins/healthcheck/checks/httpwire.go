@@ -100,13 +100,13 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 		start := time.Now()
 		secure := tls.Client(conn, hop.tls)
 		if err := secure.Handshake(); err != nil { // it ends with ctx, as all that the connection does
-			return nil, err
+			return nil, httpWithoutHTTP2(err)
 		}
 		r.tls = time.Since(start)
 		state := secure.ConnectionState()
 		r.measured.MeasureTLS(state)
 		if second && state.NegotiatedProtocol != "h2" {
-			return nil, &engine.PlainError{Text: "the server does not speak HTTP/2"}
+			return nil, errNoHTTP2
 		}
 		second = state.NegotiatedProtocol == "h2"
 		conn = secure
@@ -115,6 +115,16 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 		return r.speak2(ctx, conn, hop)
 	}
 	return r.speak1(ctx, conn, hop)
+}
+
+var errNoHTTP2 = &engine.PlainError{Text: "the server does not speak HTTP/2"}
+
+// httpWithoutHTTP2 says so where a handshake that offered nothing but HTTP/2 was refused for that. crypto/tls has no name for the alert.
+func httpWithoutHTTP2(err error) error {
+	if strings.HasSuffix(err.Error(), "remote error: tls: no application protocol") {
+		return &engine.PlainError{Text: errNoHTTP2.Text, Err: err}
+	}
+	return err
 }
 
 // speak1 makes a request in HTTP/1.1.
@@ -144,7 +154,7 @@ func (r *httpRun) speak1(ctx context.Context, conn net.Conn, hop *httpHop) (*htt
 		r.wire.readers.Put(br)
 	}()
 	if _, err := br.Peek(1); err != nil {
-		return nil, err
+		return nil, httpInvalid(err)
 	}
 	r.firstByte = time.Since(start)
 	resp, err := http.ReadResponse(br, hop.req)
@@ -214,6 +224,7 @@ func (r *httpRun) receive(resp *http.Response, hop *httpHop) (*httpHop, error) {
 		}()
 		switch err := z.Reset(source); {
 		case err == io.EOF: // nothing, which is not compressed
+			r.body = []byte{}
 			return nil, nil
 		case err != nil:
 			return nil, source.explain(err)
@@ -257,6 +268,9 @@ func (s *httpSource) explain(err error) error {
 
 // httpInvalid is an error of reading an answer. What neither the network nor TLS said is about HTTP.
 func httpInvalid(err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
+		return &engine.PlainError{Text: "the TLS connection was broken", Err: err} // crypto/tls reports alerts so
+	}
 	_, network := errors.AsType[net.Error](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, plain := errors.AsType[*engine.PlainError](err)

@@ -8,7 +8,7 @@
 // it sees it, see [postgresWire]; and it knows nothing of the context, for whose end it would make a second connection.
 //
 // The hard case is a query that does not end. A server does not notice that its client has gone, so each run would leave it one
-// more query. Therefore the server is told how long the query may take, nine tenths of the time that is left: it stops
+// more query. Therefore the server is told how long the query may take, a little less than the time that is left: it stops
 // first, and says whether it was the query or a lock that took so long.
 
 package checks
@@ -285,10 +285,11 @@ func (c *postgresCheck) limit(ctx context.Context, conn postgresConn) (version s
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
-	tenth := max(1, left.Milliseconds()/10)
+	left -= max(left/10, min(left/2, time.Second)) // for the server to notice and to say so
+	allowed := max(1, left.Milliseconds())
 	rows, err := conn.QueryContext(context.Background(), postgresLimit, []driver.NamedValue{
-		{Ordinal: 1, Value: strconv.FormatInt(9*tenth, 10)},
-		{Ordinal: 2, Value: strconv.FormatInt(8*tenth, 10)},
+		{Ordinal: 1, Value: strconv.FormatInt(allowed, 10)},
+		{Ordinal: 2, Value: strconv.FormatInt(max(1, allowed*9/10), 10)},
 	})
 	if err != nil {
 		return "", err

@@ -1,3 +1,5 @@
+//go:build unix
+
 package checks
 
 import (
@@ -174,8 +176,16 @@ func TestAPostgresCheckAsksARealServer(t *testing.T) {
 		})
 	}
 
+	patient := func(t *testing.T, query string) engine.Outcome {
+		t.Helper()
+		check, err := kind.Compile(checkConfig(t, "address", address, "user", "admin", "password", "s3cret", "database", "postgres", "query", query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return check.Run(postgresDeadline{t.Context(), time.Now().Add(time.Second)})
+	}
 	t.Run("a query that does not end leaves nothing behind", func(t *testing.T) {
-		out := run(t, time.Second, "query", "select pg_sleep(60)")
+		out := patient(t, "select pg_sleep(600)")
 		if out.Status != plugins.Unhealthy || out.Message != "the query took too long" {
 			t.Errorf("%+v", out)
 		}
@@ -188,7 +198,7 @@ func TestAPostgresCheckAsksARealServer(t *testing.T) {
 		}
 		defer tx.Rollback()
 		postgresExecute(t, tx, "lock table orders")
-		out := run(t, time.Second, "query", "select * from orders")
+		out := patient(t, "select * from orders")
 		if out.Status != plugins.Unhealthy || out.Message != "the query waited too long for a lock" {
 			t.Errorf("%+v", out)
 		}
@@ -234,6 +244,14 @@ func TestAPostgresCheckAsksARealServer(t *testing.T) {
 		}
 	})
 }
+
+// postgresDeadline has a deadline, but does not end there, so that only what the server does about it counts.
+type postgresDeadline struct {
+	context.Context
+	at time.Time
+}
+
+func (c postgresDeadline) Deadline() (time.Time, bool) { return c.at, true }
 
 // postgresGone waits until no connection of a check is left in the server.
 func postgresGone(t *testing.T, db *sql.DB) {
@@ -322,8 +340,7 @@ func TestAPostgresCheckWithstandsServersThatAreNone(t *testing.T) {
 	for name, test := range map[string]struct{ says, message string }{
 		"it is starting":              {refusal("57P03"), "the server is starting up or shutting down"},
 		"it is full":                  {refusal("53300"), "the server has too many connections"},
-		"it says why in a state":      {refusal("08P01"), "the server refused the connection (08P01)"},
-		"it says why in no state":     {refusal("<b>x"), "the server refused the connection (without a reason)"},
+		"it has another reason":       {refusal("08P01"), "the server refused the connection"},
 		"it says nothing":             {"", "the connection was closed before the answer was complete"},
 		"it cannot fork":              {"Ecould not fork new process for connection\x00", "the server could not start a process for the connection"},
 		"it speaks HTTP":              {"HTTP/1.1 400 Bad Request\r\n\r\n", "the other side does not speak PostgreSQL's protocol"},

@@ -11,7 +11,6 @@ import (
 	"database/sql/driver"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -189,13 +188,5 @@ func postgresPlain(code string, loggedIn bool) string {
 	if loggedIn {
 		return "the server could not run the query"
 	}
-	return fmt.Sprintf("the server refused the connection (%s)", postgresState(code))
-}
-
-// postgresState is a code if it is one: five digits and letters, and nothing else that a server may send.
-func postgresState(code string) string {
-	if len(code) != 5 || strings.Trim(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-		return "without a reason"
-	}
-	return code
+	return "the server refused the connection"
 }

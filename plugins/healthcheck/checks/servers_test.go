@@ -1,3 +1,5 @@
+//go:build unix
+
 package checks
 
 // Real servers for tests. Each runs in a folder of its own, on a free port of the loopback interface, as long as the test

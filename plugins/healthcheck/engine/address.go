@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"checkstack/plugins"
 )
@@ -19,7 +21,10 @@ func Address(field, s string, port int) (string, error) {
 	invalid := plugins.Invalid(field, "expected a host and a port such as %s", example)
 	host, given, err := net.SplitHostPort(s)
 	if err != nil {
-		host, given = strings.TrimSuffix(strings.TrimPrefix(s, "["), "]"), strconv.Itoa(port)
+		host, given = s, strconv.Itoa(port)
+		if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
+			host = s[1 : len(s)-1]
+		}
 	}
 	n, bad := strconv.ParseUint(given, 10, 16)
 	if bad != nil || n == 0 || !IsHost(host) {
@@ -28,16 +33,21 @@ func Address(field, s string, port int) (string, error) {
 	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), nil
 }
 
-// IsHost reports whether s can be a host: an IP address, or a name of at most 253 letters, digits, dashes, underscores and dots.
+// IsHost reports whether s can be a host: an IP address, or a name of at most 253 bytes of letters, digits, dashes,
+// underscores and dots.
 func IsHost(s string) bool {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return true
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return !strings.ContainsFunc(addr.Zone(), notInName)
 	}
-	if s == "" || len(s) > 253 || strings.HasPrefix(s, ".") || strings.Contains(s, "..") {
-		return false
-	}
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == "" ||
-		!strings.ContainsFunc(s, func(r rune) bool {
-			return r <= ' ' || r < 0x80 && strings.ContainsRune(`"#$%&'()*+,/:;<=>?@[\]^{|}~`+"`\x7f", r)
-		})
+	return s != "" && len(s) <= 253 && !strings.HasPrefix(s, ".") && !strings.Contains(s, "..") && !strings.ContainsFunc(s, notInName)
 }
+
+// notInName tells what cannot be in a name. Letters of every script can.
+func notInName(r rune) bool {
+	if r < 0x80 {
+		return !isASCIILetter(r) && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	}
+	return r == utf8.RuneError || unicode.IsSpace(r) || unicode.IsControl(r)
+}
+
+func isASCIILetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }

@@ -10,7 +10,11 @@
 //	}
 //
 // A field has one name, whose case counts, and is given once. Strings are limited by their characters, numbers by their value,
-// lists and maps by how many there are in them; without a limit a string has at most 2,000 characters, and a list or map 50 parts.
+// lists and maps by how many there are in them; without a limit a string has at most 2,000 characters, a list or map 50 parts, and
+// a number is at least 0. What reads itself (json.Unmarshaler) says itself what may be in it.
+//
+// The hard case is null. A field that is null is one that is not given: it keeps its default, as encoding/json has it for texts but not for
+// lists, maps and pointers. In a list or a map there is no default to keep, so null is refused there.
 
 package engine
 
@@ -18,9 +22,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -40,7 +42,8 @@ type Config interface {
 	Run(context.Context) Outcome
 }
 
-// New makes a check type of a struct for its configuration. fresh returns a pointer to one with the defaults in it.
+// New makes a check type of a struct for its configuration. fresh returns a pointer to one with the defaults in it. It panics if
+// a tag of a field is not as it must be.
 func New(name string, paths []Path, fresh func() Config) Type {
 	d := &defined{name: name, paths: paths, fresh: fresh}
 	d.schema = appendJSON(nil, schemaOf(reflect.ValueOf(fresh()).Elem()))
@@ -61,23 +64,27 @@ func (d *defined) Paths() []Path           { return d.paths }
 func (d *defined) Compile(config json.RawMessage) (Check, error) {
 	c := d.fresh()
 	v := reflect.ValueOf(c).Elem()
-	if err := exactFields(config, v.Type(), ""); err != nil {
-		return nil, err
+	if string(bytes.TrimSpace(config)) == "null" {
+		return nil, plugins.Invalid("", "expected an object, not null")
+	}
+	if json.Valid(config) && utf8.Valid(config) { // what is not, Decode describes
+		var err error
+		if config, err = exactly(config, v.Type(), ""); err != nil {
+			return nil, err
+		}
+		dropDefaults(v, config)
 	}
 	if err := plugins.Decode(config, c); err != nil {
 		return nil, err
 	}
-	if err := checkLimits(v, config, ""); err != nil {
+	if err := checkStruct(v, config, ""); err != nil {
 		return nil, err
 	}
 	written, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("write a config: %w", err)
 	}
-	normal, err := asGiven(written, config)
-	if err != nil {
-		return nil, fmt.Errorf("write a config: %w", err)
-	}
+	normal := asGiven(written, config, v.Type())
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -91,248 +98,210 @@ type compiled struct {
 
 func (c *compiled) Normal() json.RawMessage { return c.normal }
 
-// exactFields refuses what encoding/json lets through: a field of an object whose name differs from that of the type's field
-// in case, and one that is given twice. Whatever else is wrong with data is left to [plugins.Decode].
-func exactFields(data json.RawMessage, t reflect.Type, prefix string) error {
+// jsonField is a field of a struct as JSON has it.
+type jsonField struct {
+	reflect.StructField
+	name  string
+	index []int // for FieldByIndex
+}
+
+// fieldsOf lists the fields of a struct that JSON has, with those of structs that are embedded in it.
+func fieldsOf(t reflect.Type) []jsonField {
+	var all []jsonField
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-":
+		case name == "" && f.Anonymous && f.Type.Kind() == reflect.Struct:
+			for _, inner := range fieldsOf(f.Type) {
+				inner.index = append(slices.Clone(f.Index), inner.index...)
+				all = append(all, inner)
+			}
+		case !f.IsExported():
+		case name == "":
+			all = append(all, jsonField{f, f.Name, f.Index})
+		default:
+			all = append(all, jsonField{f, name, f.Index})
+		}
+	}
+	return all
+}
+
+// readsItself reports whether values of a type decode their own JSON.
+func readsItself(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+func indirect(t reflect.Type) reflect.Type {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if t.Kind() != reflect.Struct && t.Kind() != reflect.Map {
-		return nil
-	}
+	return t
+}
+
+// member is a field of an object, or an entry of a list, whose name is empty.
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+// membersOf returns the parts of an object or a list, with open as its first token; nil, false for any other valid JSON.
+func membersOf(data json.RawMessage, open json.Delim) (members []member, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(data))
-	if start, err := d.Token(); err != nil || start != json.Delim('{') {
-		return nil
+	if start, err := d.Token(); err != nil || start != open {
+		return nil, false
 	}
-	seen := make(map[string]bool)
 	for d.More() {
-		token, err := d.Token()
-		name, ok := token.(string)
-		var value json.RawMessage
-		if err != nil || !ok || d.Decode(&value) != nil {
-			return nil
+		var m member
+		if open == '{' {
+			token, err := d.Token()
+			if err != nil {
+				return nil, false
+			}
+			m.name, _ = token.(string)
 		}
-		if seen[name] {
-			return plugins.Invalid(prefix+name, "expected this field once")
+		if d.Decode(&m.value) != nil {
+			return nil, false
 		}
-		seen[name] = true
-		if t.Kind() == reflect.Map {
+		members = append(members, m)
+	}
+	return members, true
+}
+
+// appendMembers writes an object or a list.
+func appendMembers(b []byte, members []member, open json.Delim) json.RawMessage {
+	b = append(b, byte(open))
+	for i, m := range members {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		if open == '{' {
+			b = append(appendJSON(b, m.name), ':')
+		}
+		b = append(b, m.value...)
+	}
+	return append(b, byte(open)+2) // { } and [ ] are two apart
+}
+
+// exactly refuses what encoding/json lets through: a field whose name differs from that of the type's field in case, one that is
+// given twice, and null in a list or a map. It returns the data without fields that are null. What is not of the type at all is left as
+// it is, for [plugins.Decode] to refuse.
+func exactly(data json.RawMessage, t reflect.Type, field string) (json.RawMessage, error) {
+	t = indirect(t)
+	open := json.Delim('{')
+	switch {
+	case readsItself(t):
+		return data, nil
+	case t.Kind() == reflect.Slice:
+		open = '['
+	case t.Kind() != reflect.Struct && t.Kind() != reflect.Map:
+		return data, nil
+	}
+	given, ok := membersOf(data, open)
+	if !ok {
+		return data, nil
+	}
+	known := make(map[string]reflect.Type)
+	if t.Kind() == reflect.Struct {
+		for _, f := range fieldsOf(t) {
+			known[f.name] = f.Type
+		}
+	}
+	var kept []member
+	seen := make(map[string]bool, len(given))
+	for i, m := range given {
+		at := join(field, Shorten(m.name, maxShown))
+		if open == '[' {
+			at = field + "[" + strconv.Itoa(i) + "]"
+		} else if seen[m.name] {
+			return nil, plugins.Invalid(at, "expected this field once")
+		}
+		seen[m.name] = true
+		null := string(m.value) == "null"
+		inner := known[m.name]
+		switch {
+		case t.Kind() != reflect.Struct && null:
+			return nil, plugins.Invalid(at, "expected a value, not null")
+		case t.Kind() != reflect.Struct:
+			inner = t.Elem()
+		case inner == nil:
+			return nil, plugins.Invalid(at, "there is no such field")
+		case null:
 			continue
 		}
-		for field := range t.Fields() {
-			known := jsonName(field)
-			if known == "" {
-				continue
-			}
-			if name != known && strings.EqualFold(name, known) {
-				return plugins.Invalid(prefix+name, "there is no such field")
-			}
-			if name == known {
-				if err := exactFields(value, field.Type, prefix+name+"."); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// jsonName is the name of a field in JSON, or "" if it has none there.
-func jsonName(f reflect.StructField) string {
-	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-	if name == "-" || !f.IsExported() {
-		return ""
-	}
-	return name
-}
-
-// checkLimits compares the fields that are given with their tags. A field that is null is as if it were absent.
-func checkLimits(v reflect.Value, given json.RawMessage, prefix string) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(given, &fields); err != nil {
-		return plugins.Invalid(strings.TrimSuffix(prefix, "."), "expected an object")
-	}
-	for field, value := range v.Fields() {
-		name := jsonName(field)
-		if name == "" {
-			continue
-		}
-		data := fields[name]
-		if data == nil || string(data) == "null" {
-			if field.Tag.Get("required") != "" {
-				return plugins.Invalid(prefix+name, "expected this field, but it is missing")
-			}
-			continue
-		}
-		if err := checkLimit(field, value, data, prefix+name); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func checkLimit(field reflect.StructField, v reflect.Value, data json.RawMessage, name string) error {
-	for v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	low, high := limitOf(field)
-	between := func(n int64, what string) error {
-		if n < low || n > high {
-			return plugins.Invalid(name, "expected %s from %d to %d, not %d", what, low, high, n)
-		}
-		return nil
-	}
-	switch v.Kind() {
-	case reflect.String:
-		if words := field.Tag.Get("enum"); words != "" && !slices.Contains(strings.Split(words, ","), v.String()) {
-			return plugins.Invalid(name, "expected one of %s", strings.ReplaceAll(words, ",", ", "))
-		}
-		if strings.Contains(v.String(), "\x00") {
-			return plugins.Invalid(name, "expected a text without NUL characters")
-		}
-		return between(int64(utf8.RuneCountInString(v.String())), "a number of characters")
-	case reflect.Int, reflect.Int64, reflect.Int32, reflect.Int16:
-		return between(v.Int(), "a whole number")
-	case reflect.Slice:
-		if err := between(int64(v.Len()), "a number of entries"); err != nil {
-			return err
-		}
-		for i := range v.Len() {
-			if s := v.Index(i); s.Kind() == reflect.String && utf8.RuneCountInString(s.String()) > maxText {
-				return plugins.Invalid(name+"["+strconv.Itoa(i)+"]", "expected at most %d characters", maxText)
-			}
-		}
-	case reflect.Map:
-		if err := between(int64(v.Len()), "a number of entries"); err != nil {
-			return err
-		}
-		for key, value := range v.Seq2() {
-			if value.Kind() == reflect.String && utf8.RuneCountInString(value.String()) > maxMapText {
-				return plugins.Invalid(name+"."+Shorten(key.String(), 100), "expected at most %d characters", maxMapText)
-			}
-		}
-	case reflect.Struct:
-		if _, own := v.Addr().Interface().(json.Unmarshaler); !own {
-			return checkLimits(v, data, name+".")
-		}
-	}
-	return nil
-}
-
-const (
-	maxText    = 2000 // characters of a string without a limit of its own
-	maxMapText = 4096 // characters of a string in a map
-	maxParts   = 50   // entries of a list or map without a limit of its own
-)
-
-// limitOf reads the tag limit, "1-65535".
-func limitOf(field reflect.StructField) (low, high int64) {
-	tag := field.Tag.Get("limit")
-	if a, b, ok := strings.Cut(tag, "-"); ok {
-		low, err1 := strconv.ParseInt(a, 10, 64)
-		high, err2 := strconv.ParseInt(b, 10, 64)
-		if err := errors.Join(err1, err2); err == nil {
-			return low, high
-		}
-	}
-	t := field.Type
-	for t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch t.Kind() {
-	case reflect.String:
-		return 0, maxText
-	case reflect.Slice, reflect.Map:
-		return 0, maxParts
-	}
-	return 0, 1<<31 - 1
-}
-
-// asGiven leaves of written, an object, the fields that are in given too. What is absent or null stays so, and so keeps to
-// the default.
-func asGiven(written, given json.RawMessage) (json.RawMessage, error) {
-	var fields, asked map[string]json.RawMessage
-	if err := errors.Join(json.Unmarshal(written, &fields), json.Unmarshal(given, &asked)); err != nil {
-		return nil, err
-	}
-	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool {
-		return asked[name] == nil || string(asked[name]) == "null"
-	})
-	for name, value := range fields {
-		if value[0] != '{' || asked[name][0] != '{' {
-			continue
-		}
-		within, err := asGiven(value, asked[name])
+		value, err := exactly(m.value, inner, at)
 		if err != nil {
 			return nil, err
 		}
-		fields[name] = within
+		kept = append(kept, member{m.name, value})
 	}
-	return json.Marshal(fields)
+	return appendMembers(nil, kept, open), nil
 }
 
-// schemaOf describes a struct that holds the defaults.
-func schemaOf(v reflect.Value) map[string]any {
-	properties := make(map[string]any)
-	required := []string{}
-	for field, value := range v.Fields() {
-		name := jsonName(field)
-		if name == "" {
-			continue
-		}
-		if field.Tag.Get("required") != "" {
-			required = append(required, name)
-		}
-		properties[name] = fieldSchema(field, value, name)
-	}
-	return map[string]any{"type": "object", "additionalProperties": false, "properties": properties, "required": required}
-}
-
-func fieldSchema(field reflect.StructField, v reflect.Value, name string) map[string]any {
-	t := field.Type
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-		if v.IsNil() {
-			v = reflect.New(t)
-		}
+// dropDefaults empties the lists and maps that are given, to which encoding/json would add. given has no fields that are null.
+func dropDefaults(v reflect.Value, given json.RawMessage) {
+	for v.Kind() == reflect.Pointer && !v.IsNil() {
 		v = v.Elem()
 	}
-	s := map[string]any{}
-	low, high := limitOf(field)
-	_, own := v.Addr().Interface().(json.Unmarshaler)
-	switch {
-	case own:
-		if d, ok := v.Addr().Interface().(interface{ JSONSchema() map[string]any }); ok {
-			maps.Copy(s, d.JSONSchema())
+	members, ok := membersOf(given, '{')
+	if !ok || v.Kind() != reflect.Struct || readsItself(v.Type()) {
+		return
+	}
+	for _, f := range fieldsOf(v.Type()) {
+		i := slices.IndexFunc(members, func(m member) bool { return m.name == f.name })
+		if i < 0 {
+			continue
 		}
-	case t.Kind() == reflect.String:
-		s["type"], s["maxLength"] = "string", high
-		if low > 0 {
-			s["minLength"] = low
+		switch value := v.FieldByIndex(f.index); value.Kind() {
+		case reflect.Map, reflect.Slice:
+			value.SetZero()
+		default:
+			dropDefaults(value, members[i].value)
 		}
-		if words := field.Tag.Get("enum"); words != "" {
-			s["enum"] = strings.Split(words, ",")
-			delete(s, "maxLength")
+	}
+}
+
+// asGiven leaves of written, which was made of given, the fields that are in given too. What is absent stays so, and so keeps to the default.
+func asGiven(written, given json.RawMessage, t reflect.Type) json.RawMessage {
+	t = indirect(t)
+	if readsItself(t) {
+		return written
+	}
+	open := json.Delim('{')
+	if t.Kind() == reflect.Slice {
+		open = '['
+	}
+	all, ok1 := membersOf(written, open)
+	asked, ok2 := membersOf(given, open)
+	if !ok1 || !ok2 {
+		return written
+	}
+	within := func(value json.RawMessage, name string, t reflect.Type) json.RawMessage {
+		i := slices.IndexFunc(asked, func(m member) bool { return m.name == name })
+		if i < 0 {
+			return nil
 		}
-	case t.Kind() == reflect.Bool:
-		s["type"] = "boolean"
-	case t.Kind() == reflect.Struct:
-		maps.Copy(s, schemaOf(v))
-	case t.Kind() == reflect.Slice:
-		s["type"], s["items"], s["minItems"], s["maxItems"] = "array", map[string]any{"type": "string"}, low, high
-	case t.Kind() == reflect.Map:
-		s["type"], s["additionalProperties"], s["maxProperties"] = "object", map[string]any{"type": "string"}, high
-	default:
-		s["type"], s["minimum"], s["maximum"] = "integer", low, high
+		return asGiven(value, asked[i].value, t)
 	}
-	if doc := field.Tag.Get("doc"); doc != "" {
-		s["description"] = doc
+	switch t.Kind() {
+	case reflect.Struct:
+		types := make(map[string]reflect.Type)
+		for _, f := range fieldsOf(t) {
+			types[f.name] = f.Type
+		}
+		for i, m := range all {
+			all[i].value = within(m.value, m.name, types[m.name])
+		}
+	case reflect.Map:
+		for i, m := range all {
+			all[i].value = within(m.value, m.name, t.Elem())
+		}
+	case reflect.Slice:
+		for i := range min(len(all), len(asked)) {
+			all[i].value = asGiven(all[i].value, asked[i].value, t.Elem())
+		}
 	}
-	if !v.IsZero() && t.Kind() != reflect.Struct {
-		s["default"] = v.Interface()
-	}
-	if IsSecret(name) {
-		s["writeOnly"] = true
-	}
-	return s
+	all = slices.DeleteFunc(all, func(m member) bool { return m.value == nil })
+	slices.SortStableFunc(all, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	return appendMembers(nil, all, open)
 }

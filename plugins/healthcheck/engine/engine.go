@@ -14,6 +14,8 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"net"
 	"time"
 
 	"checkstack/plugins"
@@ -28,7 +30,7 @@ type Type interface {
 	// Schema is the JSON Schema (2020-12) of a configuration, an object, for the API and for forms.
 	Schema() json.RawMessage
 
-	// Paths are what a run measures, for assertions, apart from latencyMs and message, which every type has.
+	// Paths are what a run measures, for assertions, apart from latencyMs, which every type has.
 	Paths() []Path
 
 	// Compile checks config, an object, and makes a check of it. An error names the field as config does, "url"; to the caller
@@ -86,11 +88,24 @@ type Outcome struct {
 	Fault error
 }
 
+// atOnce is how much earlier than its context the deadline of a connection may come.
+const atOnce = 50 * time.Millisecond
+
+// over reports whether the time of a run is over. The deadline of a connection, or of a lookup, may come a moment before that of the
+// context that it was made of; then it waits for that.
+func over(ctx context.Context, err error) bool {
+	e, ok := errors.AsType[net.Error](err)
+	if at, limited := ctx.Deadline(); limited && ok && e.Timeout() && time.Until(at) < atOnce {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
+}
+
 // Failed is the outcome of a run that the target did not pass, for a reason that err tells: of a fault if it is ours, and
 // otherwise unhealthy with a message of a few words, [Explain], and what the network said among what was measured. What was
 // measured until then is kept.
 func Failed(ctx context.Context, err error, measured Measured) Outcome {
-	if ctx.Err() != nil {
+	if over(ctx, err) {
 		return Outcome{Status: plugins.Unhealthy, Message: context.Cause(ctx).Error(), Measured: measured}
 	}
 	if fault := AsFault(ctx, err); fault != nil {

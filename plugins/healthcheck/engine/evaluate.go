@@ -19,7 +19,7 @@ import (
 
 const (
 	maxActual    = 200 // characters of a text in a result
-	maxComposite = 500 // bytes of a list or an object in a result; a longer one is the begin of its text
+	maxComposite = 500 // bytes of a list or an object in a result; of a longer one there is the beginning, as a text
 	maxShown     = 100 // characters of a path or a value in a message
 )
 

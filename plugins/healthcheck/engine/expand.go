@@ -24,6 +24,9 @@ import (
 // variables as the policy allows. A placeholder that does not exist or has no value is an error that names the field and it. A variable
 // that may not be read or is not set is a [Fault]: it says nothing of the target.
 func Expand(config json.RawMessage, values map[string]string, policy *Policy) (json.RawMessage, error) {
+	if !mayHavePlaceholders(config) {
+		return config, nil
+	}
 	return expand("", config, expander(values, policy))
 }
 
@@ -64,6 +67,7 @@ func expand(in string, config json.RawMessage, value func(field, name string) (s
 	if !mayHavePlaceholders(config) {
 		return config, nil
 	}
+	size := 0
 	return rewrite(config, false, func(l leaf) (any, error) {
 		if !strings.Contains(l.value, "${") {
 			return nil, nil
@@ -73,6 +77,7 @@ func expand(in string, config json.RawMessage, value func(field, name string) (s
 		for rest := l.value; ; {
 			before, name, after, err := cutPlaceholder(rest)
 			b.WriteString(before)
+			size += len(before)
 			if err != nil {
 				return nil, plugins.Invalid(field, "%v", err)
 			}
@@ -84,6 +89,9 @@ func expand(in string, config json.RawMessage, value func(field, name string) (s
 				return nil, err
 			}
 			b.WriteString(s)
+			if size += len(s); size > maxExpanded {
+				return nil, plugins.Invalid(field, "expected at most %d bytes with the values of placeholders", maxExpanded)
+			}
 			rest = after
 		}
 	})
@@ -94,6 +102,8 @@ func mayHavePlaceholders(config json.RawMessage) bool {
 	return bytes.Contains(config, []byte("${")) || bytes.Contains(config, []byte(`\u00`))
 }
 
+const maxExpanded = plugins.MaxBody // bytes of all texts that have placeholders
+
 var errPlaceholder = errors.New("expected a placeholder such as ${system.name}, or $${ for ${ itself")
 
 // cutPlaceholder returns what is before the first placeholder, its name, which is empty if there is none, and what is after it.
@@ -101,22 +111,22 @@ func cutPlaceholder(s string) (before, name, after string, err error) {
 	for at := 0; ; {
 		i := strings.Index(s[at:], "${")
 		if i < 0 {
-			return before + s[at:], "", "", nil
+			return unescape(s), "", "", nil
 		}
 		i += at
-		if i > at && s[i-1] == '$' {
-			before += s[at:i-1] + "${"
+		if i > 0 && s[i-1] == '$' {
 			at = i + len("${")
 			continue
 		}
-		before += s[at:i]
 		name, after, ok := strings.Cut(s[i+len("${"):], "}")
 		if !ok || name == "" {
-			return before, "", "", errPlaceholder
+			return "", "", "", errPlaceholder
 		}
-		return before, name, after, nil
+		return unescape(s[:i]), name, after, nil
 	}
 }
+
+func unescape(s string) string { return strings.ReplaceAll(s, "$${", "${") }
 
 // isPlaceholders reports whether a text is made of placeholders and nothing else, so that it holds nothing of its own.
 func isPlaceholders(s string) bool {

@@ -67,16 +67,24 @@ func AsFault(_ context.Context, err error) error {
 
 // resolver remembers whether the name servers of this machine answer.
 type resolver struct {
+	ask func(context.Context) error // looks up a name that does not exist; nil for [askSystem]
+
 	mu      sync.Mutex
-	last    time.Time // of the last answer
-	asked   time.Time // when it was last asked for a name that does not exist
-	present bool      // whether it answered then
+	last    time.Time     // of the last answer
+	asked   time.Time     // when it was last asked for a name that does not exist
+	present bool          // whether it answered then
+	asking  chan struct{} // closed when it has been asked; nil while nobody asks
 }
 
 const (
 	answerHolds = time.Second     // how long an answer shows that the name server is there
 	askPatience = 2 * time.Second // for the answer that a name does not exist
 )
+
+func askSystem(ctx context.Context) error {
+	_, err := net.DefaultResolver.LookupHost(ctx, "checkstack.invalid.")
+	return err
+}
 
 // answered notes that a name was looked up.
 func (r *resolver) answered() {
@@ -85,29 +93,56 @@ func (r *resolver) answered() {
 	r.last = time.Now()
 }
 
-// reachable reports whether a name server answers. Callers who ask at the same time share one question.
+// reachable reports whether a name server answers. Callers who ask at the same time share one question, which is not cut short
+// when the one who began it has no more time.
 func (r *resolver) reachable(ctx context.Context) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Since(r.last) < answerHolds {
-		return true
+	for {
+		if time.Since(r.last) < answerHolds {
+			return true
+		}
+		if time.Since(r.asked) < answerHolds {
+			return r.present
+		}
+		if r.asking == nil {
+			r.asking = make(chan struct{})
+			go r.question(context.WithoutCancel(ctx))
+		}
+		asking := r.asking
+		r.mu.Unlock()
+		select {
+		case <-asking:
+		case <-ctx.Done():
+			r.mu.Lock()
+			return true // nobody waits to hear it
+		}
+		r.mu.Lock()
 	}
-	if time.Since(r.asked) < answerHolds {
-		return r.present
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askPatience)
+}
+
+// question asks, and tells those who wait.
+func (r *resolver) question(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
 	defer cancel()
-	_, err := net.DefaultResolver.LookupHost(ctx, "checkstack.invalid.")
+	ask := r.ask
+	if ask == nil {
+		ask = askSystem
+	}
+	err := ask(ctx)
 	e, ok := errors.AsType[*net.DNSError](err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.present = err == nil || ok && e.IsNotFound
 	r.asked = time.Now()
-	return r.present
+	close(r.asking)
+	r.asking = nil
 }
 
 // asDNSFault makes a fault of a lookup that got no answer because nobody answers, and leaves every other error as it is.
 func (p *Policy) asDNSFault(ctx context.Context, err error) error {
 	e, ok := errors.AsType[*net.DNSError](err)
-	if !ok || p == nil || ctx.Err() != nil {
+	if !ok || p == nil || over(ctx, err) {
 		return err
 	}
 	if e.IsNotFound {

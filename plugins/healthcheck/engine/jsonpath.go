@@ -2,7 +2,7 @@
 //
 //	$                    the whole
 //	.name  ['a b']  ["a b"]    a field of an object; the short form for letters, digits and underscores
-//	[0]  [-1]            an entry of a list, from its begin or its end
+//	[0]  [-1]            an entry of a list, from its beginning or its end
 //	.*  [*]              every field or every entry
 //
 // A path names one value or none. The hard case is one with a wildcard, which is a list of however many there are; where there
@@ -115,7 +115,7 @@ func parseStep(s string) (step jsonStep, after string, ok bool) {
 
 // isNameStart tells what a name in the short form can begin with (RFC 9535, section 2.5.1.1).
 func isNameStart(r rune) bool {
-	return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_' || r >= 0x80
+	return isASCIILetter(r) || r == '_' || r >= 0x80
 }
 
 // parseQuoted reads a name up to the quote that ends it. The escapes are those of JSON, but for the quote, which is the one used.

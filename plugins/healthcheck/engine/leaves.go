@@ -18,9 +18,31 @@ import (
 
 // place is where a value stands. A nil *place is the whole.
 type place struct {
-	in    *place
-	key   string
-	index int // in a list; -1 where key counts
+	in     *place
+	key    string
+	index  int // in a list; -1 where key counts
+	depth  int
+	secret bool // by its name, or by the name of something that it is in
+}
+
+const maxDepth = 100 // of values whose texts are rewritten
+
+// field is the place of a field of an object in p.
+func (p *place) field(name string) *place {
+	q := &place{in: p, key: name, index: -1, secret: IsSecret(name)}
+	if p != nil {
+		q.depth, q.secret = p.depth+1, q.secret || p.secret
+	}
+	return q
+}
+
+// entry is the place of an entry of a list in p.
+func (p *place) entry(i int) *place {
+	q := &place{in: p, index: i}
+	if p != nil {
+		q.depth, q.secret = p.depth+1, p.secret
+	}
+	return q
 }
 
 // String is the place for people: "headers.Authorization", "args[2]".
@@ -49,16 +71,6 @@ func (p *place) pointer() string {
 	return p.in.pointer() + "/" + pointerEscapes.Replace(p.key)
 }
 
-// secret reports whether what is there is a secret by its name, or by the name of something that it is in.
-func (p *place) secret() bool {
-	for ; p != nil; p = p.in {
-		if p.index < 0 && IsSecret(p.key) {
-			return true
-		}
-	}
-	return false
-}
-
 // leaf is a text that is not the name of a field.
 type leaf struct {
 	at     *place
@@ -69,7 +81,7 @@ type leaf struct {
 // rewrite gives every text of a JSON value to f, and puts what f returns in its place; nil leaves it. Where stored is set, objects
 // {"sealed": "…"} in the place of secrets are given to f as one leaf.
 func rewrite(data json.RawMessage, stored bool, f func(leaf) (any, error)) (json.RawMessage, error) {
-	if !json.Valid(data) { // this also bounds how deep it is
+	if !json.Valid(data) {
 		return nil, plugins.Invalid("", "expected one JSON value")
 	}
 	r := rewriter{in: data, stored: stored, f: f}
@@ -93,13 +105,16 @@ type rewriter struct {
 }
 
 func (r *rewriter) value(p *place) error {
+	if p != nil && p.depth >= maxDepth {
+		return plugins.Invalid("", "expected at most %d objects and lists in one another", maxDepth)
+	}
 	r.space()
 	begin := r.at
 	switch r.in[r.at] {
 	case '"':
 		return r.replace(begin, leaf{at: p, value: r.text()})
 	case '{':
-		if r.stored && p.secret() {
+		if r.stored && p != nil && p.secret {
 			if value, ok := r.sealed(); ok {
 				return r.replace(begin, leaf{p, value, true})
 			}
@@ -108,10 +123,10 @@ func (r *rewriter) value(p *place) error {
 			key := r.text()
 			r.space()
 			r.at++ // the colon
-			return r.value(&place{p, key, -1})
+			return r.value(p.field(key))
 		})
 	case '[':
-		return r.each(']', func(i int) error { return r.value(&place{in: p, index: i}) })
+		return r.each(']', func(i int) error { return r.value(p.entry(i)) })
 	}
 	for r.at < len(r.in) && !bytes.ContainsRune([]byte(",]} \t\r\n"), rune(r.in[r.at])) {
 		r.at++

@@ -4,7 +4,9 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,7 +16,8 @@ import (
 type Measured struct {
 	values []measurement
 
-	// Body is what the other side answered, as far as it was read: the paths body and json.*. It is not part of the result.
+	// Body is what the other side answered, as far as it was read: the paths body and json.*. It is not part of the result. nil is no
+	// body, which is not the same as an empty one.
 	Body []byte
 
 	// Header are the headers of an answer: the paths header.*. They are not part of the result.
@@ -47,9 +50,25 @@ func (m *Measured) Get(path string) (value any, ok bool) {
 	return nil, false
 }
 
+// All ranges over the paths that were set, in order, and their values.
+func (m *Measured) All() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		for _, v := range m.values {
+			if !yield(v.path, v.value) {
+				return
+			}
+		}
+	}
+}
+
 // Object is what was measured as one JSON object, in the order in which it was set.
 func (m *Measured) Object() json.RawMessage {
-	return appendObject(nil, m.values, "")
+	return storable(appendObject(nil, m.values, ""))
+}
+
+// storable replaces the character U+0000, which jsonb cannot hold, in JSON.
+func storable(data []byte) []byte {
+	return bytes.ReplaceAll(data, []byte(`\u0000`), []byte(`\ufffd`))
 }
 
 // appendObject writes the values below a prefix, which is empty or ends with a dot.

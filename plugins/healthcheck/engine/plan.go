@@ -136,6 +136,9 @@ func (s *Spec) compile(value func(field, name string) (string, error)) (Check, A
 		check, err = s.Type.Compile(config)
 		return err
 	})
+	if err == nil && check == nil {
+		err = errors.New("the check type " + s.Type.Type() + " made no check")
+	}
 	if e, ok := errors.AsType[*plugins.Error](err); ok {
 		inner := *e
 		inner.Field = join("config", e.Field)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -246,4 +247,86 @@ func TestATemplateIsSavedWithItsPlaceholders(t *testing.T) {
 			t.Errorf("%s: got %s, %v", test.config, got, err)
 		}
 	}
+}
+
+func TestPlaceholdersAreKeptInWhatTheTypeUnderstood(t *testing.T) {
+	for _, test := range []struct{ normal, given, want string }{
+		{`{"a":1}`, `{"a":1.0}`, `{"a":1}`},
+		{`{"a":"sample","b":2}`, `{"b":2.0,"a":"x${y}","c":null}`, `{"a":"x${y}","b":2}`},
+		{`{"a":["s",1,{"b":"s","c":12345678901234567890}]}`, `{"a":["${x}",1e0,{"c":12345678901234567890,"b":"${y}"}]}`, `{"a":["${x}",1,{"b":"${y}","c":12345678901234567890}]}`},
+		{`{"a":["s"]}`, `{"a":["${x}","y"]}`, `{"a":["${x}","y"]}`},                                                     // a list of another length
+		{`{"a":"s"}`, `{"a":{"b":"${x}"}}`, `{"a":{"b":"${x}"}}`},                                                       // another form
+		{`{"a":{"b":"s"}}`, `{"a":["${x}"]}`, `{"a":["${x}"]}`},                                                         // another form
+		{`{"headers":{"X-A":"s","B":"c"}}`, `{"headers":{"x-a":"${x}","b":"c"}}`, `{"headers":{"b":"c","x-a":"${x}"}}`}, // another name
+		{`{"a":"\u003c","b":"s"}`, `{"a":"<","b":"\u0024{x}"}`, `{"a":"\u003c","b":"${x}"}`},
+	} {
+		got, err := withPlaceholders(json.RawMessage(test.normal), json.RawMessage(test.given))
+		if err != nil || string(got) != test.want {
+			t.Errorf("%s: got %s, %v; want %s", test.given, got, err, test.want)
+		}
+	}
+}
+
+func TestAConfigurationIsSavedSealedAndRunsOpened(t *testing.T) {
+	const id = "c0ffee"
+	spec := Spec{Type: probeType(func(_ context.Context, p *probe) Outcome {
+		return Outcome{Status: plugins.Healthy, Message: p.Token + " " + p.Headers["Authorization"]}
+	}), Policy: env(map[string]string{"TOKEN": "t"}), Template: true}
+	var stored json.RawMessage
+	for _, given := range []string{ // as it is made, and as it is changed with what was shown
+		`{"address":"${system.metadata.host}","token":"${ENV:TOKEN}","headers":{"Authorization":"Basic ${system.name}"}}`,
+		`{"address":"${system.name}","token":"${ENV:TOKEN}","headers":{"Authorization":"********"}}`,
+	} {
+		plain, err := KeepSecrets(json.RawMessage(given), stored, id, glass{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if spec.Config, err = Validate(withConfig(spec, plain)); err != nil {
+			t.Fatal(err)
+		}
+		if stored, err = SealSecrets(spec.Config, id, glass{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown, err := MaskSecrets(stored)
+	if err != nil || string(shown) != `{"address":"${system.name}","headers":{"Authorization":"********"},"token":"${ENV:TOKEN}"}` {
+		t.Errorf("shown: %s, %v", shown, err)
+	}
+	opened, err := OpenSecrets(stored, id, glass{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Values = map[string]string{"system.name": "shop"}
+	plan, err := Compile(withConfig(spec, opened))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report := plan.Run(t.Context()); report.Message != "t Basic shop" || plan.Target() != "shop:80" {
+		t.Errorf("got %+v", report)
+	}
+}
+
+func withConfig(s Spec, config json.RawMessage) Spec {
+	s.Config = config
+	return s
+}
+
+func TestAPlanIsUsedByManyAtOnce(t *testing.T) {
+	plan, err := Compile(Spec{Type: probeType(func(context.Context, *probe) Outcome { return measuredOutcome() }), Config: json.RawMessage(`{"address":"a"}`), Assertions: []Assertion{
+		{Path: "json.$.*", Op: "matches", Value: json.RawMessage(`"^d"`)}, {Path: "body", Op: "contains", Value: json.RawMessage(`"down"`)}, {Path: "header.content-length", Op: "in", Value: json.RawMessage(`[12]`)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(plan.Run(t.Context()).Result)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 100 {
+				if report := plan.Run(t.Context()); report.Status != plugins.Healthy || string(report.Result) != want {
+					t.Errorf("got %s: %s", report.Status, report.Result)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -68,6 +68,9 @@ func parsePrefixes(s string) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, fmt.Errorf("expected networks such as 10.0.0.0/8,fd00::/8, or none; %q is not one", part)
 		}
+		if addr := prefix.Addr(); addr.Is4In6() && prefix.Bits() >= 96 { // as [Policy.Allowed] looks at it
+			prefix = netip.PrefixFrom(addr.Unmap(), prefix.Bits()-96)
+		}
 		all = append(all, prefix.Masked())
 	}
 	return all, nil
@@ -84,7 +87,7 @@ func (e *DeniedError) Error() string {
 var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052: an IPv4 address in the last 4 bytes
 
 // Allowed returns a [DeniedError] for an address that no check may connect to. An IPv4 address that is written as one of IPv6
-// is looked at as what it is.
+// is looked at as what it is, and 0.0.0.0 and :: as this machine, to which they connect.
 func (p *Policy) Allowed(addr netip.Addr) error {
 	if p == nil {
 		return nil
@@ -94,8 +97,12 @@ func (p *Policy) Allowed(addr netip.Addr) error {
 		b := addr.As16()
 		addr = netip.AddrFrom4([4]byte(b[12:]))
 	}
+	all := []netip.Addr{addr}
+	if addr.IsUnspecified() {
+		all = append(all, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
+	}
 	for _, prefix := range p.Deny {
-		if prefix.Contains(addr) {
+		if slices.ContainsFunc(all, prefix.Contains) {
 			return &DeniedError{prefix}
 		}
 	}
@@ -156,7 +163,7 @@ func (p *Policy) env(name string) (string, error) {
 
 func isVariable(name string) bool {
 	for i, r := range name {
-		letter := r == '_' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+		letter := r == '_' || isASCIILetter(r)
 		if !letter && (i == 0 || r < '0' || r > '9') {
 			return false
 		}

@@ -6,7 +6,6 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -50,7 +49,7 @@ func result(m Measured, list []AssertionResult) json.RawMessage {
 	return data
 }
 
-// appendResult writes a result. No text in it has the character U+0000, which jsonb cannot hold.
+// appendResult writes a result.
 func appendResult(values []measurement, list []AssertionResult) json.RawMessage {
 	b := appendObject(nil, values, "")
 	if list != nil {
@@ -61,10 +60,7 @@ func appendResult(values []measurement, list []AssertionResult) json.RawMessage 
 		b = append(b, `"assertions":`...)
 		b = append(appendJSON(b, list), '}')
 	}
-	if bytes.Contains(b, []byte(`\u0000`)) {
-		b = bytes.ReplaceAll(b, []byte(`\u0000`), []byte(`\ufffd`))
-	}
-	return b
+	return storable(b)
 }
 
 // forget leaves out what assertions found and expected.

@@ -47,7 +47,7 @@ func MapSecrets(stored json.RawMessage, f func(Secret) (any, error)) (json.RawMe
 // mapSecrets does so of a configuration that is stored, or else of one that is plain.
 func mapSecrets(config json.RawMessage, stored bool, f func(Secret) (any, error)) (json.RawMessage, error) {
 	return rewrite(config, stored, func(l leaf) (any, error) {
-		if l.value == "" || !l.at.secret() || isPlaceholders(l.value) {
+		if l.value == "" || l.at == nil || !l.at.secret || isPlaceholders(l.value) {
 			return nil, nil
 		}
 		return f(Secret{l.at.String(), l.at.pointer(), l.value, l.sealed})
@@ -121,16 +121,19 @@ func secretsOf(stored json.RawMessage) (map[string]Secret, error) {
 	return secrets, err
 }
 
+var separators = strings.NewReplacer("-", "", "_", "")
+
 // IsSecret reports whether a field or a header of a configuration holds a secret, by its name: password, token, apiKey,
 // Authorization. So a check type, also one of another plugin, has nothing to do for its secrets but to call them so.
 // What is secret is stored sealed and never shown. Case, dashes and underscores do not matter.
 func IsSecret(name string) bool {
-	plain := strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(name))
+	plain := strings.ToLower(separators.Replace(name))
 	switch plain {
-	case "key", "cookie", "setcookie", "auth", "pass", "pwd", "dsn":
+	case "key", "cookie", "setcookie", "pass", "pwd", "dsn":
 		return true
 	}
-	for _, word := range []string{"password", "passwd", "passphrase", "secret", "token", "authorization", "apikey", "accesskey", "privatekey", "credential", "signature"} {
+	for _, word := range []string{"password", "passwd", "passphrase", "secret", "token", "authorization",
+		"apikey", "accesskey", "privatekey", "credential", "signature"} {
 		if strings.Contains(plain, word) {
 			return true
 		}

@@ -5,7 +5,6 @@ package engine
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"math"
 	"net"
 	"time"
 
@@ -81,7 +80,7 @@ func (m *Measured) MeasureCertificates(chain []*x509.Certificate) {
 			until = c.NotAfter
 		}
 	}
-	m.Set("certificate.daysLeft", int(math.Floor(time.Until(until).Hours()/24)))
+	m.Set("certificate.daysLeft", wholeDays(time.Now(), until))
 	m.Set("certificate.notAfter", until.UTC().Format(time.RFC3339))
 	m.Set("certificate.subject", Shorten(leaf.Subject.String(), maxDetail))
 	m.Set("certificate.issuer", Shorten(leaf.Issuer.String(), maxDetail))
@@ -90,6 +89,21 @@ func (m *Measured) MeasureCertificates(chain []*x509.Certificate) {
 		names = append(names, net.IP(ip).String())
 	}
 	m.Set("certificate.names", names[:min(len(names), maxParts)])
+}
+
+// wholeDays is how many days fit between two times, rounded down. They may be further apart than a [time.Duration] can be: a
+// certificate that never expires has 9999 as its last year (RFC 5280, section 4.1.2.5).
+func wholeDays(from, to time.Time) int {
+	const day = 24 * 60 * 60
+	seconds := to.Unix() - from.Unix()
+	if to.Nanosecond() < from.Nanosecond() {
+		seconds--
+	}
+	days := seconds / day
+	if seconds%day < 0 {
+		days--
+	}
+	return int(days)
 }
 
 // TLSPaths are what [Measured.MeasureTLS] sets.

@@ -1,4 +1,4 @@
 -- One configuration.
-select id, name, type, config, interval_seconds, timeout_ms, created_at, updated_at
+select id, name, description, type, config, assertions, interval_seconds, timeout_ms, enabled, template, managed_by, version, created_at, updated_at
 from healthcheck.configurations
 where id = $1::uuid

@@ -1,7 +1,7 @@
 -- Points the example from the address $1 at $2, whose config is $3, unless somebody has changed it since. Returns the configuration.
 with moved as (
     update healthcheck.configurations c
-    set config = $3::jsonb, updated_at = now()
+    set config = $3::jsonb, version = c.version + 1, updated_at = now()
     from healthcheck.demo d
     where c.id = d.configuration_id and d.url = $1::text and c.config = jsonb_build_object('url', d.url)
     returning c.id

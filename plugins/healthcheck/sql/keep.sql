@@ -1,6 +1,7 @@
--- Locks the assignments that runs belong to, in the order of their key, and returns those that still exist, each with
--- whether it is this server that makes the check.
-select a.system_id, a.configuration_id, a.local
+-- Locks the assignments that runs of this server belong to, in the order of their key, and returns those that still
+-- exist, each with whether this server makes the check and whether it is on, and its thresholds; and the time by the
+-- database's clock.
+select a.system_id, a.configuration_id, a.local, a.enabled and not a.held, a.thresholds, statement_timestamp()
 from healthcheck.assignments a
 join unnest($1::text[], $2::uuid[]) as u (system_id, configuration_id)
     on a.system_id = u.system_id and a.configuration_id = u.configuration_id

@@ -1,11 +1,8 @@
--- The enabled checks of a system by name, each once for each source that has to make it, this server ('') first, with
--- how it went last there, as far as it ran at all. Whether a source is offline, and whether it has been silent for
--- three intervals, or 15 s, and a timeout, is told of others than this server. Where there is no source, it is null and
--- its name is ''.
-select a.configuration_id, c.name, x.source_id, coalesce(x.name, ''), s.status, s.since, s.last_run_at, s.latency_ms,
-    coalesce(s.message, ''), coalesce(x.offline, false),
-    coalesce(x.source_id <> '' and s.last_run_at
-        < now() - make_interval(secs => greatest(3 * c.interval_seconds, 15) + c.timeout_ms / 1000.0), false)
+-- The checks of a system that are on, by name, with what each is taken for, each once for each source that has to make it,
+-- this server ('') first, with what is known of it there, and the error of ours that is open. Where there is no source, it
+-- is null and its name is ''.
+select a.configuration_id, c.name, c.type, a.status, a.since, x.source_id, coalesce(x.name, ''), coalesce(x.offline, false), s.status,
+    s.last_status, s.since, s.stale_since, s.last_run_at, s.latency_ms, coalesce(s.message, ''), e.message, e.began_at, coalesce(e.runs, 0)
 from healthcheck.assignments a
 join healthcheck.configurations c on c.id = a.configuration_id
 left join lateral (
@@ -18,5 +15,7 @@ left join lateral (
 ) x on true
 left join healthcheck.states s
     on s.system_id = a.system_id and s.configuration_id = a.configuration_id and s.source_id = x.source_id
-where a.system_id = $1::text and a.enabled
+left join healthcheck.errors e
+    on e.system_id = a.system_id and e.configuration_id = a.configuration_id and e.source_id = x.source_id and e.ended_at is null
+where a.system_id = $1::text and a.enabled and not a.held
 order by c.name_key, x.source_id

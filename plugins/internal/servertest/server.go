@@ -167,6 +167,9 @@ func (s *Server) Kill(t testing.TB) {
 	<-s.done
 }
 
+// PID is the process that the server is.
+func (s *Server) PID() int { return s.process.Process.Pid }
+
 // Log returns what the server has written so far.
 func (s *Server) Log() string { return s.log.String() }
 

@@ -35,13 +35,14 @@ const pingAfter = 15 * time.Second
 
 // Config is what an agent needs.
 type Config struct {
-	Server  string // the origin of the server: https://status.example.org
-	Token   string // the satellite's, "sat_…"
-	Dir     string // where the journal is; made if need be
-	Size    int64  // the most bytes of the journal
-	Checks  int    // how many may run at once
-	Listen  string // where its own health is served; empty for nowhere
-	Version string // of this program
+	Server  string              // the origin of the server: https://status.example.org
+	Token   string              // the satellite's, "sat_…"
+	Dir     string              // where the journal is; made if need be
+	Size    int64               // the most bytes of the journal
+	Checks  int                 // how many may run at once
+	Policy  *healthcheck.Policy // what checks may do on this machine
+	Listen  string              // where its own health is served; empty for nowhere
+	Version string              // of this program
 	Log     *slog.Logger
 }
 
@@ -71,7 +72,7 @@ func Run(ctx context.Context, cfg Config) error {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingAfter} // or a dead connection is used again and again
 	defer transport.CloseIdleConnections()
-	a, err := newAgent(cfg, transport, healthcheck.NewTypes(cfg.Log))
+	a, err := newAgent(cfg, transport, healthcheck.NewTypes(cfg.Policy, cfg.Log))
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,9 @@ type Check struct {
 	ConfigurationID string          `json:"configurationId"`
 	Name            string          `json:"name"`
 	Type            string          `json:"type"`
-	Config          json.RawMessage `json:"config"` // as the check type defines it; may hold secrets
+	Config          json.RawMessage `json:"config"`               // as the check type defines it; may hold secrets
+	Assertions      json.RawMessage `json:"assertions,omitempty"` // a list of what must be so; none if it is absent
+	Values          json.RawMessage `json:"values,omitempty"`     // what placeholders in them stand for, by their names
 	IntervalSeconds int             `json:"intervalSeconds"`
 	TimeoutMs       int             `json:"timeoutMs"`
 }

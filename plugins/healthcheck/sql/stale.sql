@@ -1,0 +1,20 @@
+-- Notes of up to $1 slices that there has been no result for three intervals, or 15 s, and a timeout, and returns them, in the
+-- order of their key. What is paused, and what a source that is offline makes, has none to give.
+with silent as materialized (
+    select a.system_id, a.configuration_id, s.source_id, s.status
+    from healthcheck.states s
+    join healthcheck.assignments a on a.system_id = s.system_id and a.configuration_id = s.configuration_id
+    join healthcheck.configurations c on c.id = a.configuration_id
+    left join healthcheck.sources o on o.id = s.source_id
+    where s.stale_since is null and a.enabled and not a.held and o.offline_since is null
+        and s.last_run_at < now() - make_interval(secs => greatest(3 * c.interval_seconds, 15) + c.timeout_ms / 1000.0)
+    order by a.system_id, a.configuration_id, s.source_id
+    limit $1::integer
+    for no key update of a
+)
+update healthcheck.states s
+set stale_since = now()
+from silent
+where s.system_id = silent.system_id and s.configuration_id = silent.configuration_id and s.source_id = silent.source_id
+    and s.last_run_at < now() - interval '3 seconds'
+returning s.system_id, s.configuration_id, s.source_id, silent.status

@@ -1,0 +1,12 @@
+-- Keeps what placeholders stand for with all assignments of templates to a system, where it has changed. Their runs are due now.
+with locked as (
+    select system_id, configuration_id
+    from healthcheck.assignments
+    where system_id = $1::text and vars is not null and vars <> $2::jsonb
+    order by system_id, configuration_id
+    for no key update
+)
+update healthcheck.assignments a
+set vars = $2::jsonb, due_at = case when a.lease_id is null then now() else a.due_at end
+from locked
+where a.system_id = locked.system_id and a.configuration_id = locked.configuration_id
