@@ -42,12 +42,15 @@ type Satellite struct {
 	Dropped      int64      `json:"dropped"`      // runs that it had no room for, since its journal was made
 }
 
+// DefaultSilence is how long a satellite may be silent before it is offline, in seconds, where nothing else is said.
+const DefaultSilence = 45
+
 const (
 	maxSatellites = 1000
 	maxRegion     = plugins.MaxName
 
 	// How long a satellite may be silent before it is offline, in seconds. It sends a heartbeat every 15 s.
-	defaultSilence, minSilence, maxSilence = 45, 30, 24 * 60 * 60
+	minSilence, maxSilence = 30, 24 * 60 * 60
 
 	maxSkew = 30 * time.Second // of a clock, before it is shown as wrong
 )
@@ -73,7 +76,7 @@ type registration struct {
 
 // Validate checks every field, and fills in what is absent.
 func (in *registration) Validate() (err error) {
-	in.OfflineAfterSeconds = cmp.Or(in.OfflineAfterSeconds, new(defaultSilence))
+	in.OfflineAfterSeconds = cmp.Or(in.OfflineAfterSeconds, new(DefaultSilence))
 	if in.Name, err = plugins.Name("name", in.Name); err != nil {
 		return err
 	}
