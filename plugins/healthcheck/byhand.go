@@ -51,14 +51,14 @@ func (m *made) result() RunResult {
 	return r
 }
 
-// enterByHand takes one of the places for what callers have done at once.
-func (h *Healthcheck) enterByHand(what string) (leave func(), err error) {
+// enterByHand takes one of the places for runs by hand.
+func (h *Healthcheck) enterByHand() (leave func(), err error) {
 	select {
 	case h.byHand <- struct{}{}:
 		return func() { <-h.byHand }, nil
 	default:
 		return nil, &plugins.Error{Status: http.StatusTooManyRequests, Title: "Busy",
-			Message: fmt.Sprintf("%d %s are under way, which is as many as may be; try again", cap(h.byHand), what)}
+			Message: fmt.Sprintf("%d runs by hand are under way, which is as many as may be; try again", cap(h.byHand))}
 	}
 }
 
@@ -111,7 +111,7 @@ func (h *Healthcheck) runByHand(r *http.Request, _ plugins.None) (RunResult, err
 
 // runNow makes a run by hand.
 func (h *Healthcheck) runNow(ctx context.Context, c check) (made, error) {
-	leave, err := h.enterByHand("runs by hand")
+	leave, err := h.enterByHand()
 	if err != nil {
 		return made{}, err
 	}

@@ -59,6 +59,7 @@ type Healthcheck struct {
 	scheduler *scheduler
 	watch     *watch
 	byHand    chan struct{} // one element for each run by hand that is under way
+	beats     chan struct{} // one element for each report of a heartbeat that is being stored
 }
 
 // New builds the plugin.
@@ -81,6 +82,7 @@ func New(host *plugins.Host, cat *catalog.Catalog, notify *notification.Notifier
 			lanes: lanes{places: settings.Places, perHost: settings.PerHost}},
 		watch:  &watch{db: host.DB, log: host.Log, settler: settle, woken: make(chan struct{}, 1)},
 		byHand: make(chan struct{}, maxByHand),
+		beats:  make(chan struct{}, maxBeats),
 	}
 }
 

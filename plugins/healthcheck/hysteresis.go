@@ -123,7 +123,7 @@ func (m *memory) effective() plugins.Status {
 	return m.status
 }
 
-// step takes in a run that ended at a time, which must be after the last one.
+// step takes in a run that ended at a time, which must not be before the last one.
 func (m *memory) step(run plugins.Status, at time.Time, t *Thresholds) {
 	m.seen = min(m.seen+1, maxThreshold)
 	m.failed, m.down = m.failed<<1, m.down<<1
@@ -134,10 +134,11 @@ func (m *memory) step(run plugins.Status, at time.Time, t *Thresholds) {
 		m.failed |= 1
 		m.down |= 1
 	}
-	m.last, m.stale = at, false
-	if next := m.next(t); next != m.status {
+	next := m.next(t)
+	if next != m.status || m.stale {
 		m.status, m.since = next, at
 	}
+	m.last, m.stale = at, false
 }
 
 // next is the status that the runs make of the present one.

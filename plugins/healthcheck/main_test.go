@@ -246,3 +246,14 @@ func value[T any](t *testing.T, db *sql.DB, query string, args ...any) (v T) {
 	}
 	return v
 }
+
+// commitSystem makes a system.
+func commitSystem(t *testing.T, h *Healthcheck, name string, metadata map[string]any) (id string) {
+	t.Helper()
+	commit(t, h.host.DB, func(ctx context.Context, tx *sql.Tx) error {
+		s, err := h.catalog.CreateSystem(ctx, tx, catalog.System{Name: name, Metadata: metadata})
+		id = s.ID
+		return err
+	})
+	return id
+}

@@ -312,20 +312,20 @@ func (r *recorder) noteErrors(ctx context.Context, tx *sql.Tx, held map[key]kept
 		return nil
 	}
 	systems, configurations := columns(failed)
-	began, err := plugins.Rows(ctx, tx, func(row plugins.Row) (message *string, err error) {
-		err = row.Scan(&message)
-		return message, err
+	reasons := make(map[string]string) // each with a system that it concerns
+	_, err := plugins.Rows(ctx, tx, func(row plugins.Row) (none struct{}, err error) {
+		var system string
+		var message *string
+		err = row.Scan(&system, &message)
+		if message != nil && (reasons[*message] == "" || system < reasons[*message]) {
+			reasons[*message] = system
+		}
+		return none, err
 	}, errorsNoteSQL, pq.Array(systems), pq.Array(configurations), pq.Array(failedAt), pq.Array(messages))
 	if err != nil {
 		return err
 	}
-	reasons := make(map[string]bool)
-	for _, message := range began {
-		if message != nil {
-			reasons[*message] = true
-		}
-	}
-	return r.settler.tellErrors(ctx, tx, failed[0].systemID, reasons)
+	return r.settler.tellErrors(ctx, tx, reasons)
 }
 
 // columns takes keys apart for a statement.

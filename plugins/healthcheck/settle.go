@@ -161,10 +161,11 @@ func (s *settler) advance(ctx context.Context, tx *sql.Tx, held map[key]kept, ru
 		k := keyOf(run)
 		v, ok := held[k]
 		at := run.ExecutedAt.UTC().Truncate(time.Microsecond) // as the database keeps it
-		if at.After(v.clock) {
+		ahead := at.After(v.clock)
+		if ahead {
 			at = v.clock.UTC()
 		}
-		if !ok || !at.After(v.memory.last) {
+		if !ok || !at.After(v.memory.last) && !(ahead && at.Equal(v.memory.last)) { // equal: another that is ahead, of the same batch
 			continue
 		}
 		before := v.memory.effective()
@@ -287,7 +288,7 @@ func (s *settler) settle(ctx context.Context, tx *sql.Tx, keys []key, why func(k
 		if status == c.status {
 			continue
 		}
-		if since.IsZero() {
+		if !since.After(c.since) { // the slice was so before, and something else has ended
 			since = now
 		}
 		cause, run := why(c.key)
@@ -440,8 +441,8 @@ func alerts(from, to plugins.Status) (severity notification.Severity, alert bool
 const errorEvery = 10 * time.Minute
 
 // tellErrors has people told that checks cannot be made because of this server: once for a reason, however many checks it
-// keeps from being made and however many servers see it. system is one of those whose checks are not made.
-func (s *settler) tellErrors(ctx context.Context, tx *sql.Tx, system string, reasons map[string]bool) error {
+// keeps from being made and however many servers see it. reasons has each with a system whose checks are not made.
+func (s *settler) tellErrors(ctx context.Context, tx *sql.Tx, reasons map[string]string) error {
 	if s == nil || s.events == nil {
 		return nil
 	}
@@ -454,7 +455,7 @@ func (s *settler) tellErrors(ctx context.Context, tx *sql.Tx, system string, rea
 		notices = append(notices, notification.Notice{
 			Key:      fmt.Sprintf("error/%d/%s", time.Now().Unix()/int64(errorEvery.Seconds()), reason),
 			Spec:     systemSpec.Type,
-			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: system},
+			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: reasons[reason]},
 			Severity: notification.Warning,
 			Title:    "Checks cannot be made",
 			Message:  "Checks cannot be made because of Checkstack itself, and nothing is known of what they look at: " + reason + ".",

@@ -131,6 +131,7 @@ func TestASliceIsUnknownOrStaleWhileNobodyKnowsHowItIs(t *testing.T) {
 	h.add(t, "east", "west")
 	id := configure(t, db, "test", 100*time.Second, 2*time.Second, start)
 	give(t, db, "a", id, "east", "west", local)
+	settled(t, db)
 	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
 	ran := func(source string, status plugins.Status, ago time.Duration) {
 		run := report("a", id, status, time.Now().Add(-ago))
@@ -199,6 +200,7 @@ func TestASliceIsUnknownOrStaleWhileNobodyKnowsHowItIs(t *testing.T) {
 // watches has the watch look once, and long enough after a server has started.
 func watches(t *testing.T, h *Healthcheck) *watch {
 	t.Helper()
+	execute(t, h.host.DB, `update healthcheck.watch set seen_at = now()`)
 	w := &watch{db: h.host.DB, log: slog.New(slog.NewTextHandler(t.Output(), nil)), settler: h.recorder.settler, expired: time.Now()}
 	if err := w.look(t.Context()); err != nil {
 		t.Fatal(err)

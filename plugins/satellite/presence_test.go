@@ -311,15 +311,19 @@ func unknown(t *testing.T, s *servertest.Server) {
 	if got := status(); got != "healthy" {
 		t.Errorf("after a run the system is %s", got)
 	}
+	becomes := func(want, when string) { // at once, but by the watch
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); status() != want; {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s the system is %s, want %s", when, status(), want)
+			}
+		}
+	}
 	silentFor(t, s, p.registered, 46)
 	until(t, s, p.ID, offline)
-	if got := status(); got != "unknown" {
-		t.Errorf("while its satellite is offline the system is %s", got)
-	}
+	becomes("unknown", "while its satellite is offline")
 	alive(t, s, p.registered)
-	if got := status(); got != "healthy" {
-		t.Errorf("when its satellite is back the system is %s", got)
-	}
+	becomes("healthy", "when its satellite is back")
 }
 
 // TestAProbeCountsTheSatellitesThatAreLost has five that were heard of, and one that never was.

@@ -377,7 +377,7 @@ func forward(t *testing.T, s *servertest.Server) {
 	state := func() string {
 		t.Helper()
 		var status string
-		if err := s.DB.QueryRowContext(t.Context(), `select status from healthcheck.states where system_id = $1 and source_id = $2`,
+		if err := s.DB.QueryRowContext(t.Context(), `select last_status from healthcheck.states where system_id = $1 and source_id = $2`,
 			p.system, p.ID).Scan(&status); err != nil {
 			t.Fatal(err)
 		}

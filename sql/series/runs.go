@@ -39,6 +39,8 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 		return nil, plugins.Invalid("beforeId", "expected a UUID, and a time in before")
 	case !IsTime(q.Before):
 		return nil, plugins.Invalid("before", "expected a time in the years 1 to 9999")
+	case !IsTime(q.From):
+		return nil, plugins.Invalid("from", "expected a time in the years 1 to 9999")
 	case q.Limit < 1 || q.Limit > MaxRuns:
 		return nil, plugins.Invalid("limit", "expected a whole number from 1 to %d", MaxRuns)
 	}

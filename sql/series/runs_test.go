@@ -98,3 +98,75 @@ func TestRunsAreCountedAsFarAs100000(t *testing.T) {
 		}
 	}
 }
+
+func TestRunsAreListedByStatusAndFromATimeOn(t *testing.T) {
+	b := newBook(t)
+	now := time.Now().Truncate(time.Minute)
+	b.record(b.random(900, now.Add(-3*time.Hour), 3*time.Hour)...)
+	from := now.Add(-100 * time.Minute)
+	for _, c := range []struct {
+		configuration string
+		statuses      []plugins.Status
+		from          time.Time
+	}{
+		{"", []plugins.Status{plugins.Unhealthy}, time.Time{}},
+		{"", []plugins.Status{plugins.Unhealthy, plugins.Degraded}, from},
+		{aCheck(0), []plugins.Status{plugins.Healthy}, from},
+		{aCheck(1), nil, from},
+	} {
+		var want []string
+		for _, r := range b.runs {
+			if r.SystemID == "shop" && (c.configuration == "" || r.ConfigurationID == c.configuration) && !r.ExecutedAt.Before(c.from) &&
+				(c.statuses == nil || slices.Contains(c.statuses, r.Status)) {
+				want = append(want, r.ID)
+			}
+		}
+		q := plugins.RunsQuery{SystemID: "shop", ConfigurationID: c.configuration, Statuses: c.statuses, From: c.from, Limit: 17}
+		if n, err := b.CountRuns(t.Context(), q); err != nil || n != len(want) || n == 0 {
+			t.Errorf("%+v: %d runs counted, want %d (%v)", c, n, len(want), err)
+		}
+		var got []string
+		for {
+			page, err := b.Runs(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page {
+				got = append(got, r.ID)
+			}
+			if len(page) < q.Limit {
+				break
+			}
+			q.Before, q.BeforeID = page[len(page)-1].ExecutedAt, page[len(page)-1].ID
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: %d runs, want %d", c, len(got), len(want))
+		}
+	}
+}
+
+func TestARunIsFoundByItsSystemAndItsID(t *testing.T) {
+	b := newBook(t)
+	b.recorder.RawDays = 30 // 39 partitions
+	if err := b.recorder.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Truncate(time.Minute)
+	runs := b.random(300, now.Add(-29*day), 29*day)
+	b.record(runs...)
+	for _, run := range runs[:50] {
+		run.ExecutedAt = run.ExecutedAt.UTC()
+		for _, id := range []string{run.ID, strings.ToUpper(run.ID)} {
+			if got, err := b.Run(t.Context(), run.SystemID, id); err != nil || !reflect.DeepEqual(got, run) {
+				t.Errorf("got %+v, %v, want %+v", got, err, run)
+			}
+		}
+	}
+	for _, c := range [][2]string{{"nobody", runs[0].ID}, {runs[0].SystemID, plugins.NewID()}, {runs[0].SystemID, "x"}, {"", runs[0].ID}, {"\x00", runs[0].ID}} {
+		if _, err := b.Run(t.Context(), c[0], c[1]); err == nil || err.Error() != plugins.NotFound("run").Error() {
+			t.Errorf("%q: %v", c, err)
+		}
+	}
+}

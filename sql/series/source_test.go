@@ -148,14 +148,14 @@ func TestASourceIsNoPartOfThePlanUnlessItIsAskedFor(t *testing.T) {
 	b.record(b.random(3_000, time.Now().Add(-20*time.Hour), 19*time.Hour)...)
 	hour := time.Now().UTC().Truncate(time.Hour)
 	for _, statement := range []struct {
-		file string
-		args []any
+		file          string
+		before, after []any // of the source
 	}{
-		{"runs.sql", []any{"shop", nil, "infinity", aCheck(0), 100}},
-		{"runs.sql", []any{"shop", aCheck(1), "infinity", aCheck(0), 100}},
-		{"runs_count.sql", []any{"shop", ""}},
-		{"runs_count.sql", []any{"shop", aCheck(1)}},
-		{"series.sql", []any{"shop", aCheck(1), hour.Add(-day), hour, hour.Truncate(day).Add(-day)}},
+		{"runs.sql", []any{"shop", nil, "infinity", aCheck(0), 100}, []any{nil, "-infinity"}},
+		{"runs.sql", []any{"shop", aCheck(1), "infinity", aCheck(0), 100}, []any{nil, "-infinity"}},
+		{"runs_count.sql", []any{"shop", ""}, []any{nil, "-infinity"}},
+		{"runs_count.sql", []any{"shop", aCheck(1)}, []any{nil, "-infinity"}},
+		{"series.sql", []any{"shop", aCheck(1), hour.Add(-day), hour, hour.Truncate(day).Add(-day)}, nil},
 	} {
 		text, err := os.ReadFile(statement.file)
 		if err != nil {
@@ -164,7 +164,7 @@ func TestASourceIsNoPartOfThePlanUnlessItIsAskedFor(t *testing.T) {
 		plan := func(source any) []string {
 			lines, err := plugins.Rows(t.Context(), b.DB, func(row plugins.Row) (line string, err error) {
 				return line, row.Scan(&line)
-			}, `explain (costs off) `+string(text), append(slices.Clone(statement.args), source)...)
+			}, `explain (costs off) `+string(text), slices.Concat(statement.before, []any{source}, statement.after)...)
 			if err != nil {
 				t.Fatal(statement.file, err)
 			}

@@ -101,8 +101,11 @@ create table healthcheck.errors (
 create unique index errors_open on healthcheck.errors (system_id, configuration_id, source_id) where ended_at is null;
 create index errors_ended on healthcheck.errors (ended_at);
 
--- unsettled: the source came or went, and the checks that it makes have not been looked at since.
-alter table healthcheck.sources add column unsettled boolean not null default true;
+-- online_since: when the source came back, if it ever was offline. unsettled: it came or went, and the checks that it makes
+-- have not been looked at since.
+alter table healthcheck.sources
+    add column online_since timestamptz,
+    add column unsettled    boolean not null default true;
 
 -- When somebody last watched that results come: one row. Time that nobody watched is not held against anything.
 create table healthcheck.watch (

@@ -25,6 +25,7 @@ insert into healthcheck.assignments as a (system_id, configuration_id, enabled, 
     next_run_at, due_at)
 select $1::text, $2::uuid, $3::boolean, coalesce($4::boolean, true), $5::jsonb, $6::smallint, $7::jsonb, $8::text, $9::boolean, begins.slot, begins.next, begins.due
 from begins
+left join known on true -- so that it is read before the row is written
 on conflict (system_id, configuration_id) do update set
     enabled = excluded.enabled,
     local = coalesce($4::boolean, a.local),

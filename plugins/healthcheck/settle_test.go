@@ -1,0 +1,255 @@
+package healthcheck
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"checkstack/plugins"
+)
+
+// told lists what people are told of, in order: severity and title.
+func told(t *testing.T, db *sql.DB) string {
+	t.Helper()
+	return value[string](t, db, `select coalesce(string_agg(severity || ': ' || title, ', ' order by id), '') from notification.notices`)
+}
+
+// transitions lists the transitions of a source, or with nil those of checks as a whole.
+func transitions(t *testing.T, db *sql.DB, source *string) string {
+	t.Helper()
+	return value[string](t, db, `select coalesce(string_agg(from_status || '>' || to_status || ' ' || cause, ', ' order by id), '')
+		from healthcheck.transitions where source_id is not distinct from $1`, source)
+}
+
+// rename gives a configuration a name.
+func rename(t *testing.T, db *sql.DB, configuration, name string) {
+	t.Helper()
+	execute(t, db, `update healthcheck.configurations set name = $2, name_key = $2 where id = $1`, configuration, name)
+}
+
+// found stores what this server found, as many times as it says.
+func (h *Healthcheck) found(t *testing.T, times int, runs ...plugins.Run) {
+	t.Helper()
+	for _, run := range runs {
+		for range times {
+			if _, err := h.recorder.store(t.Context(), []finished{{key: keyOf(run), run: &run}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestATransitionIsWrittenAndToldOnceHoweverOftenItsRunsCome(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	id := configure(t, db, "test", time.Minute, time.Second, start, "shop")
+	rename(t, db, id, "page")
+	begin := value[time.Time](t, db, `select since from healthcheck.assignments`)
+	const good, slow, bad = plugins.Healthy, plugins.Degraded, plugins.Unhealthy
+	var all []plugins.Run
+	for i, status := range []plugins.Status{good, bad, bad, bad, bad, bad, bad, slow, good, good, slow, good, bad, bad, good} {
+		run := report("shop", id, status, begin.Add(time.Duration(i+1)*time.Microsecond))
+		all = append(all, run)
+		h.found(t, 2, run) // the answer of a commit may be lost
+	}
+	h.found(t, 1, all...) // late, too
+	const want = "unknown>healthy run, healthy>degraded run, degraded>unhealthy run, unhealthy>degraded run, degraded>healthy run, " +
+		"healthy>degraded run, degraded>healthy run"
+	for _, source := range []*string{nil, new("")} {
+		if got := transitions(t, db, source); got != want {
+			t.Errorf("the transitions are\n%s, want\n%s", got, want)
+		}
+	}
+	const notices = "warning: page is degraded, critical: page is unhealthy, warning: page is degraded, recovered: page is healthy, " +
+		"warning: page is degraded, recovered: page is healthy"
+	if got := told(t, db); got != notices {
+		t.Errorf("people are told\n%s, want\n%s", got, notices)
+	}
+	const right = `select count(*) from healthcheck.transitions t join ledger l using (run_id) where t.at = l.executed_at`
+	if n := value[int](t, db, right); n != 14 {
+		t.Errorf("%d transitions are of their runs", n)
+	}
+	const events = `select count(*) || ' ' || count(*) filter (where data -> 'changes' -> 0 ->> 'systemId' = 'shop')
+		from signals.events where name = 'healthcheck.status' and public`
+	if got := value[string](t, db, events); got != "7 7" {
+		t.Errorf("events: %s", got)
+	}
+}
+
+// What was healthy before it was stale is healthy since its new run, and not since then. With the old time the notice would be taken
+// for one that had been sent.
+func TestTheEndOfStaleIsATransitionOfItsOwn(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	id := configure(t, db, "test", time.Minute, time.Second, start, "shop")
+	rename(t, db, id, "page")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1, since = now() - interval '1 day'`, strict)
+	now := time.Now().Truncate(time.Microsecond)
+	h.found(t, 1, report("shop", id, plugins.Unhealthy, now.Add(-20*time.Minute)), report("shop", id, plugins.Healthy, now.Add(-10*time.Minute)))
+	settled(t, db)
+	watches(t, h)
+	h.found(t, 1, report("shop", id, plugins.Healthy, time.Now()))
+	const want = "critical: page is unhealthy, recovered: page is healthy, warning: page is stale, recovered: page is healthy"
+	if got := told(t, db); got != want {
+		t.Errorf("people are told\n%s, want\n%s", got, want)
+	}
+	for _, source := range []*string{nil, new("")} {
+		if got := transitions(t, db, source); got != "unknown>unhealthy run, unhealthy>healthy run, healthy>stale stale, stale>healthy run" {
+			t.Errorf("the transitions are %s", got)
+		}
+	}
+	const right = `select bool_and(a.since = s.last_run_at and s.since = s.last_run_at and s.stale_since is null)
+		from healthcheck.assignments a join healthcheck.states s using (system_id, configuration_id)`
+	if !value[bool](t, db, right) {
+		t.Error("it is not so since the new run")
+	}
+	const ordered = `select bool_and(ok) from (select at >= lag(at) over (partition by source_id order by id) as ok from healthcheck.transitions) x`
+	if !value[bool](t, db, ordered) {
+		t.Error("a transition is older than the one before it")
+	}
+}
+
+func TestACheckIsWhatAQuorumOfItsSourcesSees(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	h.add(t, "east", "west")
+	id := configure(t, db, "test", time.Minute, time.Second, start, "shop")
+	give(t, db, "shop", id, local, "east", "west")
+	quorum := func(n *int) {
+		t.Helper()
+		commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
+			in := AssignmentInput{Enabled: new(true), Quorum: n, Thresholds: &Thresholds{Mode: "consecutive", Degraded: UnhealthyCounts{1}, Unhealthy: UnhealthyCounts{1}}}
+			a, err := h.Assign(ctx, tx, "shop", id, in, nil)
+			if err == nil && (a.Quorum == nil) != (n == nil) {
+				err = fmt.Errorf("the quorum is %v", a.Quorum)
+			}
+			return err
+		})
+	}
+	run := func(source string, status plugins.Status) {
+		t.Helper()
+		if source == local {
+			h.found(t, 1, report("shop", id, status, time.Now()))
+		} else {
+			h.record(t, source, true, report("shop", id, status, time.Now()))
+		}
+	}
+	quorum(new(2))
+	for i, step := range []struct {
+		do   func()
+		want plugins.Status
+	}{
+		{func() { run(local, plugins.Unhealthy) }, unknown},
+		{func() { run("east", plugins.Healthy) }, unknown},
+		{func() { run("west", plugins.Healthy) }, plugins.Healthy},
+		{func() { run("east", plugins.Unhealthy) }, plugins.Unhealthy},
+		{func() { run("west", plugins.Unhealthy) }, plugins.Unhealthy},
+		{func() { run("west", plugins.Degraded); run(local, plugins.Healthy) }, plugins.Degraded},
+		{func() { quorum(new(3)) }, plugins.Healthy},
+		{func() { quorum(nil) }, plugins.Unhealthy},
+		{func() { quorum(new(2)) }, plugins.Degraded},
+		{func() {
+			commit(t, db, func(ctx context.Context, tx *sql.Tx) error { return h.RemoveSource(ctx, tx, "west") })
+		}, plugins.Healthy},
+		{func() {
+			commit(t, db, func(ctx context.Context, tx *sql.Tx) error { return h.RemoveSource(ctx, tx, "east") })
+		}, plugins.Healthy},
+		{func() { run(local, plugins.Unhealthy) }, plugins.Unhealthy}, // a quorum of more than there are is all of them
+	} {
+		step.do()
+		if got := value[string](t, db, `select status from healthcheck.assignments`); got != string(step.want) {
+			t.Errorf("step %d: it is %s, want %s", i, got, step.want)
+		}
+	}
+	if n := value[int](t, db, `select count(*) from healthcheck.transitions where source_id is null and at < (
+		select max(at) from healthcheck.transitions o where o.source_id is null and o.id < transitions.id)`); n != 0 {
+		t.Errorf("%d transitions are older than the one before them", n)
+	}
+}
+
+// What is off is paused at once, and in nothing that it is a part of. When it is on again nobody has looked.
+func TestWhatIsTurnedOffIsPausedAndForgottenWhenItIsOnAgain(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	h.add(t, "east")
+	system := plugins.NewID()
+	id := configure(t, db, "test", time.Minute, time.Second, start, system)
+	give(t, db, system, id, local, "east")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
+	if _, err := h.types.add(kind{"test", fine}); err != nil {
+		t.Fatal(err)
+	}
+	assigned := func(enabled bool) {
+		t.Helper()
+		commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
+			in := AssignmentInput{Enabled: &enabled, Thresholds: &Thresholds{Mode: "consecutive", Degraded: UnhealthyCounts{1}, Unhealthy: UnhealthyCounts{1}}}
+			_, err := h.Assign(ctx, tx, system, id, in, nil)
+			return err
+		})
+	}
+	configured := func(enabled bool) {
+		t.Helper()
+		in := ConfigurationInput{Name: "Page", Type: "test", Config: []byte(`{}`), IntervalSeconds: 60, TimeoutMs: 1000, Enabled: &enabled}
+		if _, err := h.updateConfiguration(checkRequest(t, system, id), in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, step := range []struct {
+		off, on func()
+	}{
+		{func() { assigned(false) }, func() { assigned(true) }},
+		{func() { configured(false) }, func() { configured(true) }},
+		{func() { configured(false); assigned(false); assigned(true) }, func() { configured(true) }},
+		{func() { assigned(false); configured(false); configured(true) }, func() { assigned(true) }},
+	} {
+		h.found(t, 1, report(system, id, plugins.Unhealthy, time.Now()))
+		h.record(t, "east", true, report(system, id, plugins.Healthy, time.Now()))
+		if got, err := readStatus(t.Context(), db, system); err != nil || got.Status != plugins.Unhealthy {
+			t.Fatalf("%d: %+v, %v", i, got, err)
+		}
+		step.off()
+		if got, err := readStatus(t.Context(), db, system); err != nil || got.Status != unknown || len(got.Checks) != 0 {
+			t.Errorf("%d, off: %+v, %v", i, got, err)
+		}
+		if got := value[string](t, db, `select status from healthcheck.assignments`); got != "paused" {
+			t.Errorf("%d: the check is %s", i, got)
+		}
+		if checks, err := h.SourceChecks(t.Context(), db, "east"); err != nil || len(checks) != 0 {
+			t.Errorf("%d, off: the satellite has %+v, %v", i, checks, err)
+		}
+		if due, _, err := h.scheduler.claim(t.Context(), 9, 9, new(time.Now().Add(time.Hour))); err != nil || len(due) != 0 {
+			t.Errorf("%d, off: claimed %+v, %v", i, due, err)
+		}
+		h.record(t, "east", true, report(system, id, plugins.Unhealthy, time.Now())) // it was under way
+		if got := value[string](t, db, `select status from healthcheck.assignments`); got != "paused" {
+			t.Errorf("%d: after a run that was under way the check is %s", i, got)
+		}
+		step.on()
+		got, err := readStatus(t.Context(), db, system)
+		if err != nil || got.Status != unknown || len(got.Checks) != 1 || len(got.Checks[0].Sources) != 2 || got.Checks[0].Sources[0].LastRunAt != nil ||
+			got.Checks[0].Sources[1].LastRunAt != nil {
+			t.Errorf("%d, on: %+v, %v", i, got, err)
+		}
+	}
+	if got := transitions(t, db, nil); strings.Count(got, "unhealthy>paused edit") != 4 || strings.Count(got, "paused>unknown edit") != 4 {
+		t.Errorf("the transitions are %s", got)
+	}
+}
+
+// Two runs of a clock that is fast come together: the newer one is the last.
+func TestOfSeveralRunsAheadOfTheClockTheNewestIsTheLast(t *testing.T) {
+	db := database(t)
+	h := plugin(t, db)
+	h.add(t, "east")
+	id := configure(t, db, "test", time.Hour, time.Second, start)
+	give(t, db, "shop", id, "east")
+	first, second := report("shop", id, plugins.Healthy, time.Now().Add(100*time.Second)), report("shop", id, plugins.Unhealthy, time.Now().Add(200*time.Second))
+	h.record(t, "east", false, first, second)
+	const state = `select last_status || ' ' || seen || ' ' || (last_run_at <= now()) from healthcheck.states`
+	if got := value[string](t, db, state); got != "unhealthy 2 true" {
+		t.Errorf("the state is %s", got)
+	}
+}
