@@ -263,7 +263,7 @@ func copySource(t *testing.T, to string) {
 			return err
 		case d.IsDir() && strings.HasPrefix(d.Name(), "."):
 			return filepath.SkipDir
-		case d.IsDir() || !slices.Contains([]string{".go", ".sql", ".mod", ".sum"}, filepath.Ext(name)):
+		case d.IsDir() || !slices.Contains([]string{".go", ".sql", ".json", ".mod", ".sum"}, filepath.Ext(name)):
 			return nil
 		}
 		text, err := os.ReadFile(name)

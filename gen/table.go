@@ -4,6 +4,7 @@ package gen
 
 import (
 	"checkstack/plugins"
+	"checkstack/plugins/apply"
 	"checkstack/plugins/auth"
 	"checkstack/plugins/catalog"
 	"checkstack/plugins/healthcheck"
@@ -15,7 +16,6 @@ import (
 
 // Plugins lists every plugin, each after the plugins it requires.
 var Plugins = []plugins.Entry{
-	{ID: "auth", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return auth.New(h) }},
 	{ID: "notification", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return notification.New(h) }},
 	{ID: "catalog", Requires: []string{"notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
@@ -31,13 +31,23 @@ var Plugins = []plugins.Entry{
 		},
 		Commands: healthcheck.Commands,
 		Flags:    func(f *plugins.Flags) any { return healthcheck.Flags(f) }},
-	{ID: "incident", Requires: []string{"catalog", "notification"},
-		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
-			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
-		}},
 	{ID: "satellite", Requires: []string{"healthcheck", "signals"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return satellite.New(h, need("healthcheck").(*healthcheck.Healthcheck), need("signals").(*signals.Signals))
 		},
 		Commands: satellite.Commands},
+	{ID: "apply", Requires: []string{"catalog", "healthcheck", "satellite"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return apply.New(h,
+				need("catalog").(*catalog.Catalog),
+				need("healthcheck").(*healthcheck.Healthcheck),
+				need("satellite").(*satellite.Satellites))
+		},
+		Commands: apply.Commands,
+		Flags:    func(f *plugins.Flags) any { return apply.Flags(f) }},
+	{ID: "auth", New: func(h *plugins.Host, _ plugins.Lookup) plugins.Plugin { return auth.New(h) }},
+	{ID: "incident", Requires: []string{"catalog", "notification"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
+		}},
 }

@@ -100,6 +100,7 @@ func TestAnErrorIsToldAsItIsOrNotAtAll(t *testing.T) {
 		{plugins.Invalid("", "expected a body"), answer{400, `{"error":"Invalid input","message":"expected a body"}`}},
 		{plugins.NotFound("system"), answer{404, `{"error":"Not Found","message":"no such system"}`}},
 		{fmt.Errorf("read it: %w", plugins.NotFound("system")), answer{404, `{"error":"Not Found","message":"no such system"}`}},
+		{plugins.Managed(`pro"d`), answer{409, `{"error":"Managed","message":"the document \"pro\\\"d\" manages this: change it there, or release it first"}`}},
 		{&plugins.Error{Status: 403}, answer{403, `{"error":"Forbidden","message":""}`}},
 		{&plugins.Error{Status: 409, Title: "Busy", Message: `a "name" <is> taken`},
 			answer{409, `{"error":"Busy","message":"a \"name\" <is> taken"}`}},

@@ -54,22 +54,30 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 // Where In is a pointer the body may be left out, and f gets nil. A body must be one JSON value of at most [MaxBody] bytes
 // with Content-Type application/json and no fields unknown to In.
 func JSON[In, Out any](f func(*http.Request, In) (Out, error)) http.Handler {
-	return jsonHandler[In, Out](f)
+	return JSONUpTo(MaxBody, f)
 }
 
-type jsonHandler[In, Out any] func(*http.Request, In) (Out, error)
+// JSONUpTo is [JSON] for bodies of at most max bytes. All of one is in memory, at several times its size once it is decoded.
+func JSONUpTo[In, Out any](max int64, f func(*http.Request, In) (Out, error)) http.Handler {
+	return jsonHandler[In, Out]{f, max}
+}
 
-func (f jsonHandler[In, Out]) describe() (in, out reflect.Type) {
+type jsonHandler[In, Out any] struct {
+	call func(*http.Request, In) (Out, error)
+	max  int64 // bytes of a body
+}
+
+func (h jsonHandler[In, Out]) describe() (in, out reflect.Type) {
 	return reflect.TypeFor[In](), reflect.TypeFor[Out]()
 }
 
-func (f jsonHandler[In, Out]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h jsonHandler[In, Out]) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in In
-	if err := decode(w, r, &in); err != nil {
+	if err := decode(w, r, &in, h.max); err != nil {
 		WriteError(w, r, err)
 		return
 	}
-	out, err := f(r, in)
+	out, err := h.call(r, in)
 	if err != nil {
 		WriteError(w, r, err)
 		return
@@ -110,7 +118,7 @@ func (g guarded) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.Handler.ServeHTTP(w, r)
 }
 
-func decode(w http.ResponseWriter, r *http.Request, in any) error {
+func decode(w http.ResponseWriter, r *http.Request, in any, max int64) error {
 	if _, none := in.(*None); none {
 		return nothing(w, r)
 	}
@@ -121,7 +129,7 @@ func decode(w http.ResponseWriter, r *http.Request, in any) error {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Message: "the body must be JSON, with Content-Type: application/json"}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, max))
 	if err != nil {
 		return err
 	}

@@ -145,6 +145,20 @@ func TestJSONTakesABodyOfTheGreatestSize(t *testing.T) {
 	}
 }
 
+func TestJSONUpToHasABoundOfItsOwn(t *testing.T) {
+	length := func(_ *http.Request, s string) (int, error) { return len(s), nil }
+	for _, max := range []int64{10, 2 * plugins.MaxBody} {
+		send := serve(t, plugins.JSONUpTo(max, length))
+		if w, body := send("application/json", `"`+strings.Repeat("x", int(max)-2)+`"`); w.StatusCode != 200 || body != fmt.Sprint(max-2) {
+			t.Errorf("%d bytes: got %d %s", max, w.StatusCode, body)
+		}
+		want := fmt.Sprintf(`{"error":"Body too large","message":"the body may have at most %d bytes"}`, max)
+		if w, body := send("application/json", `"`+strings.Repeat("x", int(max)-1)+`"`); w.StatusCode != 413 || body != want {
+			t.Errorf("%d bytes: got %d %s", max+1, w.StatusCode, body)
+		}
+	}
+}
+
 func TestJSONGivesTheHandlerTheDecodedBody(t *testing.T) {
 	send := serve(t, plugins.JSON(func(_ *http.Request, o order) (order, error) { return o, nil }))
 	sent := `{"name":"a","count":-128,"big":4294967295,"size":0.5,"sure":true,"at":"2026-01-31T23:59:59+01:00",` +

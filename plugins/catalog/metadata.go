@@ -3,6 +3,9 @@ package catalog
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
+	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +58,39 @@ func (m Metadata) encode() (string, error) {
 		return "{}", nil
 	}
 	return text, storable(text)
+}
+
+// Equal reports whether two pieces of metadata are the same once they are stored: the order of keys does not matter, nor how a
+// number is written. What cannot be stored is equal to nothing.
+func (m Metadata) Equal(other Metadata) bool {
+	a, errA := m.encode()
+	b, errB := other.encode()
+	if errA != nil || errB != nil {
+		return false
+	}
+	var x, y Metadata
+	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && equal(map[string]any(x), map[string]any(y))
+}
+
+// equal compares values that were decoded with [json.Number].
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && maps.EqualFunc(a, b, equal)
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, equal)
+	case json.Number:
+		b, ok := b.(json.Number)
+		if !ok {
+			return false
+		}
+		x, okX := new(big.Rat).SetString(a.String()) // of few digits: they were checked
+		y, okY := new(big.Rat).SetString(b.String())
+		return okX && okY && x.Cmp(y) == 0
+	}
+	return a == b
 }
 
 // storable reports what in a JSON text the database could not hold, or would hold at many times its size: it writes

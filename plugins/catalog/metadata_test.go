@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -37,6 +38,32 @@ func TestNumbersAreAsLongAsTheDatabaseWritesThem(t *testing.T) {
 		if again, ok := writtenOut(stored); len(stored) > length || again != len(stored) || !ok {
 			t.Errorf("%s is stored as %s, then it has %d characters, %v", test.number, stored, again, ok)
 		}
+	}
+}
+
+// TestMetadataIsEqualAsItIsStored takes PostgreSQL for the judge.
+func TestMetadataIsEqualAsItIsStored(t *testing.T) {
+	_, db := open(t)
+	for _, test := range [][2]string{
+		{`{}`, `{}`}, {`{"a":1,"b":[true,null,"x"]}`, `{"b":[true,null,"x"],"a":1}`}, {`{"a":1.50e3}`, `{"a":1500}`}, {`{"a":1e-3}`, `{"a":0.001}`},
+		{`{"a":-0}`, `{"a":0}`}, {`{"a":1.0}`, `{"a":1}`}, {`{"a":12345678901234567890}`, `{"a":12345678901234567891}`}, {`{"a":1}`, `{"a":"1"}`},
+		{`{"a":null}`, `{}`}, {`{"a":[1,2]}`, `{"a":[2,1]}`}, {`{"a":{}}`, `{"a":[]}`}, {`{"a":[1]}`, `{"a":[1,1]}`}, {`{"a":true}`, `{"a":false}`},
+	} {
+		var a, b Metadata
+		if err := errors.Join(json.Unmarshal([]byte(test[0]), &a), json.Unmarshal([]byte(test[1]), &b)); err != nil {
+			t.Fatal(err)
+		}
+		var want bool
+		if err := db.QueryRowContext(t.Context(), "select $1::jsonb = $2::jsonb", test[0], test[1]).Scan(&want); err != nil {
+			t.Fatal(err)
+		}
+		if a.Equal(b) != want || b.Equal(a) != want {
+			t.Errorf("%s and %s: %v, want %v", test[0], test[1], a.Equal(b), want)
+		}
+	}
+	var none Metadata
+	if huge := (Metadata{"a": json.Number("1e999999999")}); !none.Equal(Metadata{}) || huge.Equal(huge) {
+		t.Error("nothing is not {}, or what cannot be stored is equal to something")
 	}
 }
 

@@ -32,6 +32,7 @@ func TestAPI(t *testing.T) {
 	t.Run("satellites are listed in pages, by name", func(t *testing.T) { listed(t, s) })
 	t.Run("rotating ends the old token on every route", func(t *testing.T) { rotated(t, s) })
 	t.Run("deleting ends the token and the assignments, and keeps the history", func(t *testing.T) { deleted(t, s) })
+	t.Run("what a document manages is not changed by hand", func(t *testing.T) { managed(t, s) })
 	t.Run("there are at most 1,000", func(t *testing.T) { limited(t, s) })
 }
 
@@ -120,7 +121,7 @@ func shownOnce(t *testing.T, s *servertest.Server) {
 	res := s.Do(t, "POST", satellites, servertest.Admin, `{"name":" Once ","region":" eu ","offlineAfterSeconds":30}`)
 	made := servertest.Decode[registered](t, res, 201)
 	sat, token := made.Satellite, made.Token
-	shown := fmt.Sprintf(`{"id":%q,"name":"Once","region":"eu","offline":true,"offlineSince":%q,"offlineAfterSeconds":30,"lastSeenAt":null,`+
+	shown := fmt.Sprintf(`{"id":%q,"name":"Once","region":"eu","managedBy":null,"offline":true,"offlineSince":%q,"offlineAfterSeconds":30,"lastSeenAt":null,`+
 		`"createdAt":%q,"tokenCreatedAt":%q,"version":"","startedAt":null,"skewMs":null,"clockSkewed":false,"checks":0,`+
 		`"pendingRuns":0,"pendingBytes":0,"dropped":0}`, sat.ID, sat.OfflineSince.Format(time.RFC3339Nano),
 		sat.CreatedAt.Format(time.RFC3339Nano), sat.TokenCreatedAt.Format(time.RFC3339Nano))
@@ -192,6 +193,25 @@ func callers(t *testing.T, s *servertest.Server) {
 		t.Errorf("WWW-Authenticate is %q", got)
 	}
 	s.Do(t, "GET", "/api/auth/me", sat.Token, nil).Has(t, 401)
+}
+
+func managed(t *testing.T, s *servertest.Server) {
+	sat := register(t, s, "Managed")
+	exec(t, s, `update satellite.satellites set managed_by = 'prod' where id = $1`, sat.ID)
+	shown := read(t, s, sat.ID)
+	if shown.ManagedBy == nil || *shown.ManagedBy != "prod" {
+		t.Errorf("managed by %v", shown.ManagedBy)
+	}
+	for method, body := range map[string]any{"PUT": `{"name":"Mine"}`, "PATCH": `{"region":"eu"}`, "DELETE": nil} {
+		s.Do(t, method, satellites+"/"+sat.ID, servertest.Admin, body).Is(t, 409,
+			`{"error":"Managed","message":"the document \"prod\" manages this: change it there, or release it first"}`)
+	}
+	if again := read(t, s, sat.ID); again.Name != "Managed" || again.Region != "" {
+		t.Errorf("a refused change has made it %+v", again)
+	}
+	s.Do(t, "POST", satellites+"/"+sat.ID+"/rotate", servertest.Admin, nil).Has(t, 200)
+	exec(t, s, `update satellite.satellites set managed_by = null where id = $1`, sat.ID)
+	s.Do(t, "DELETE", satellites+"/"+sat.ID, servertest.Admin, nil).Is(t, 204, "")
 }
 
 func invalid(t *testing.T, s *servertest.Server) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -52,7 +51,7 @@ func Commands() []plugins.Command {
 				"shows there after a minute, that it refuses the token at once (default none)", address)
 			f.Secret(&cfg.Token, "CHECKSTACK_SATELLITE_TOKEN", "the token that the server showed when the satellite was registered or its token rotated, sat_…; required")
 			f.Check(func() (err error) {
-				if cfg.Server, err = origin(server, plain); err != nil {
+				if cfg.Server, err = plugins.Origin(server, plain); err != nil {
 					return err
 				}
 				return token(cfg.Token)
@@ -68,28 +67,6 @@ func Commands() []plugins.Command {
 			return 0
 		},
 	}}
-}
-
-// origin checks what -server says, and returns it without a slash at its end.
-func origin(s string, plain bool) (string, error) {
-	u, err := url.Parse(s)
-	switch {
-	case s == "":
-		return "", errors.New("expected -server with the origin of the server, such as https://status.example.org")
-	case !strings.HasPrefix(s, "http://") && !strings.HasPrefix(s, "https://") && !strings.Contains(s, "://"):
-		return "", errors.New("expected for -server an origin that begins with https:// or http://, such as https://status.example.org")
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.TrimRight(s, "/") != u.Scheme+"://"+u.Host:
-		return "", errors.New("expected for -server an origin such as https://status.example.org, without a path")
-	case u.Scheme == "http" && !plain && !loopback(u.Hostname()):
-		return "", errors.New("expected https for -server, because the token and secrets of checks are sent; -plain-http is for networks that are secret themselves")
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
-// loopback reports whether a host is this machine, so that what is sent to it does not leave it.
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // token checks a token, and does not repeat it.

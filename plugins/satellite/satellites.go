@@ -20,9 +20,10 @@ import (
 
 // Satellite is a place where checks are made, as the API shows it.
 type Satellite struct {
-	ID                  string     `json:"id"`     // a UUID; the source of its runs
-	Name                string     `json:"name"`   // 1 to 200 characters, unique whatever their case
-	Region              string     `json:"region"` // where it is, in words; at most 200 characters
+	ID                  string     `json:"id"`        // a UUID; the source of its runs
+	Name                string     `json:"name"`      // 1 to 200 characters, unique whatever their case
+	Region              string     `json:"region"`    // where it is, in words; at most 200 characters
+	ManagedBy           *string    `json:"managedBy"` // the document that it comes from and that alone changes it; nil: people own it
 	Offline             bool       `json:"offline"`
 	OfflineSince        *time.Time `json:"offlineSince"` // when it was last heard of, or made; null while it is online
 	OfflineAfterSeconds int        `json:"offlineAfterSeconds"`
@@ -41,12 +42,15 @@ type Satellite struct {
 	Dropped      int64      `json:"dropped"`      // runs that it had no room for, since its journal was made
 }
 
+// DefaultSilence is how long a satellite may be silent before it is offline, in seconds, where nothing else is said.
+const DefaultSilence = 45
+
 const (
 	maxSatellites = 1000
 	maxRegion     = plugins.MaxName
 
 	// How long a satellite may be silent before it is offline, in seconds. It sends a heartbeat every 15 s.
-	defaultSilence, minSilence, maxSilence = 45, 30, 24 * 60 * 60
+	minSilence, maxSilence = 30, 24 * 60 * 60
 
 	maxSkew = 30 * time.Second // of a clock, before it is shown as wrong
 )
@@ -58,7 +62,7 @@ func skewed(ms *int64) bool {
 
 func scanSatellite(row plugins.Row) (s Satellite, err error) {
 	err = row.Scan(&s.ID, &s.Name, &s.Region, &s.CreatedAt, &s.TokenCreatedAt, &s.LastSeenAt, &s.OfflineSince, &s.OfflineAfterSeconds,
-		&s.Version, &s.StartedAt, &s.SkewMs, &s.Checks, &s.PendingRuns, &s.PendingBytes, &s.Dropped)
+		&s.Version, &s.StartedAt, &s.SkewMs, &s.Checks, &s.PendingRuns, &s.PendingBytes, &s.Dropped, &s.ManagedBy)
 	s.Offline, s.ClockSkewed = s.OfflineSince != nil, skewed(s.SkewMs)
 	return s, err
 }
@@ -72,7 +76,7 @@ type registration struct {
 
 // Validate checks every field, and fills in what is absent.
 func (in *registration) Validate() (err error) {
-	in.OfflineAfterSeconds = cmp.Or(in.OfflineAfterSeconds, new(defaultSilence))
+	in.OfflineAfterSeconds = cmp.Or(in.OfflineAfterSeconds, new(DefaultSilence))
 	if in.Name, err = plugins.Name("name", in.Name); err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (p *Satellites) register(r *http.Request, in registration) (plugins.Created
 	token, h := newToken()
 	made := withToken{Token: token}
 	err := plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) (err error) {
-		made.Satellite, err = p.insert(ctx, tx, in, h)
+		made.Satellite, err = p.insert(ctx, tx, in, nil, h)
 		return err
 	})
 	if err != nil {
@@ -146,7 +150,7 @@ func (p *Satellites) register(r *http.Request, in registration) (plugins.Created
 }
 
 // insert makes a satellite, and the source of its runs. It is offline until it is heard of.
-func (p *Satellites) insert(ctx context.Context, tx *sql.Tx, in registration, h hash) (Satellite, error) {
+func (p *Satellites) insert(ctx context.Context, tx *sql.Tx, in registration, owner *string, h hash) (Satellite, error) {
 	if _, err := tx.ExecContext(ctx, turnSQL); err != nil {
 		return Satellite{}, fmt.Errorf("lock the satellites: %w", err)
 	}
@@ -159,7 +163,7 @@ func (p *Satellites) insert(ctx context.Context, tx *sql.Tx, in registration, h 
 			Message: fmt.Sprintf("there may be at most %d satellites", maxSatellites)}
 	}
 	s, err := scanSatellite(tx.QueryRowContext(ctx, insertSQL,
-		plugins.NewID(), in.Name, plugins.Fold(in.Name), in.Region, *in.OfflineAfterSeconds, h[:]))
+		plugins.NewID(), in.Name, plugins.Fold(in.Name), in.Region, *in.OfflineAfterSeconds, h[:], owner))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return Satellite{}, errTaken()
@@ -241,23 +245,32 @@ func (p *Satellites) update(r *http.Request, change func(Satellite) (registratio
 		if err != nil {
 			return err
 		}
+		if before.ManagedBy != nil {
+			return plugins.Managed(*before.ManagedBy)
+		}
 		in, err := change(before)
 		if err != nil {
 			return err
 		}
-		s, err = one(tx.QueryRowContext(ctx, updateSQL, id, in.Name, plugins.Fold(in.Name), in.Region, *in.OfflineAfterSeconds))
-		switch {
-		case plugins.SQLState(err) == "23505":
-			return errTaken()
-		case err != nil || s.Name == before.Name:
-			return err
-		}
-		if err := p.checks.AddSource(ctx, tx, healthcheck.Source{ID: id, Name: s.Name}); err != nil {
-			return fmt.Errorf("rename a source: %w", err)
-		}
-		return nil
+		s, err = p.write(ctx, tx, before, in, nil)
+		return err
 	})
 	return s, err
+}
+
+// write replaces what can be changed of a satellite, and who manages it. The caller holds it.
+func (p *Satellites) write(ctx context.Context, tx *sql.Tx, before Satellite, in registration, owner *string) (Satellite, error) {
+	s, err := one(tx.QueryRowContext(ctx, updateSQL, before.ID, in.Name, plugins.Fold(in.Name), in.Region, *in.OfflineAfterSeconds, owner))
+	switch {
+	case plugins.SQLState(err) == "23505":
+		return Satellite{}, errTaken()
+	case err != nil || s.Name == before.Name:
+		return s, err
+	}
+	if err := p.checks.AddSource(ctx, tx, healthcheck.Source{ID: s.ID, Name: s.Name}); err != nil {
+		return Satellite{}, fmt.Errorf("rename a source: %w", err)
+	}
+	return s, nil
 }
 
 var (
@@ -289,8 +302,12 @@ func (p *Satellites) rotate(r *http.Request, _ plugins.None) (withToken, error) 
 	return made, nil
 }
 
-//go:embed sql/satellite_delete.sql
-var deleteSQL string
+var (
+	//go:embed sql/satellite_lock_delete.sql
+	lockDeleteSQL string
+	//go:embed sql/satellite_delete.sql
+	deleteSQL string
+)
 
 // remove ends a satellite and its assignments. What it found stays in the history.
 func (p *Satellites) remove(r *http.Request, _ plugins.None) (plugins.None, error) {
@@ -300,21 +317,16 @@ func (p *Satellites) remove(r *http.Request, _ plugins.None) (plugins.None, erro
 	}
 	ctx := r.Context()
 	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
-		gone := subject{ID: id}
-		err := tx.QueryRowContext(ctx, deleteSQL, id).Scan(&gone.Name, &gone.Region)
-		switch {
+		var owner *string
+		switch err := tx.QueryRowContext(ctx, lockDeleteSQL, id).Scan(&owner); {
 		case errors.Is(err, sql.ErrNoRows):
 			return plugins.NotFound("satellite")
 		case err != nil:
-			return fmt.Errorf("delete a satellite: %w", err)
+			return fmt.Errorf("lock a satellite: %w", err)
+		case owner != nil:
+			return plugins.Managed(*owner)
 		}
-		if err := p.checks.RemoveSource(ctx, tx, id); err != nil {
-			return fmt.Errorf("remove a source: %w", err)
-		}
-		if err := p.publish(ctx, tx, "satellite.deleted", gone); err != nil {
-			return err
-		}
-		return announce(ctx, tx, id)
+		return p.DeleteSatellite(ctx, tx, id)
 	})
 	if err == nil {
 		p.host.Log.Info("satellite deleted", "id", id, "by", plugins.PrincipalOf(ctx).ID)

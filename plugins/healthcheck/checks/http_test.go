@@ -248,7 +248,7 @@ func TestAnHTTPCheckReachesIPv6(t *testing.T) {
 	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: http.NotFoundHandler()}}
 	s.Start()
 	t.Cleanup(s.Close)
-	for _, version := range []string{"", "6"} {
+	for _, version := range []string{"any", "6"} {
 		out := httpOnce(t, HTTP(nil), time.Minute, `{"url":"http://`+l.Addr().String()+`/","expectStatus":[404],"ipVersion":"`+version+`"}`)
 		if out.Status != plugins.Healthy || httpGet(out, "address") != l.Addr().String() {
 			t.Errorf("got %s %q %s", out.Status, out.Message, out.Measured.Object())

@@ -83,7 +83,7 @@ func declareInputs(root string) error {
 			return err
 		case d.IsDir() && path != root && (d.Name()[0] == '.' || d.Name() == "testdata"):
 			return filepath.SkipDir
-		case slices.Contains([]string{".go", ".sql", ".mod", ".sum"}, filepath.Ext(path)):
+		case slices.Contains([]string{".go", ".sql", ".json", ".mod", ".sum"}, filepath.Ext(path)):
 			_, err = os.Stat(path)
 		}
 		return err

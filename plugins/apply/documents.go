@@ -1,0 +1,282 @@
+package apply
+
+import (
+	"context"
+	"database/sql"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"checkstack/plugins"
+)
+
+// The routes: applying a document, which ones were applied, what one of them owns, and setting free what it owns. What was
+// released belongs to people, until a document that names it is applied again.
+
+var (
+	//go:embed sql/document_list.sql
+	documentListSQL string
+	//go:embed sql/document_find.sql
+	documentFindSQL string
+	//go:embed sql/document_count.sql
+	documentCountSQL string
+	//go:embed sql/document_delete.sql
+	documentDeleteSQL string
+)
+
+// Counts are how many things of each kind a document owns.
+type Counts struct {
+	Systems     int `json:"systems"`
+	Groups      int `json:"groups"`
+	Checks      int `json:"checks"`
+	Satellites  int `json:"satellites"`
+	Assignments int `json:"assignments"`
+}
+
+// values are the counts in the order of the statements.
+func (c *Counts) values() []any {
+	return []any{c.Systems, c.Groups, c.Checks, c.Satellites, c.Assignments}
+}
+
+// Applied is a document that was applied.
+type Applied struct {
+	Name      string    `json:"name"`
+	AppliedAt time.Time `json:"appliedAt"`
+	ChangedAt time.Time `json:"changedAt"` // when applying it last changed anything
+	By        *Person   `json:"by"`        // who applied it last; nil: a server, when it booted
+	Owns      Counts    `json:"owns"`      // since then
+}
+
+// Person is who applied a document, as they were called then.
+type Person struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+func scanApplied(row plugins.Row) (a Applied, err error) {
+	var id, name *string
+	c := &a.Owns
+	err = row.Scan(&a.Name, &a.AppliedAt, &a.ChangedAt, &id, &name, &c.Systems, &c.Groups, &c.Checks, &c.Satellites, &c.Assignments)
+	if id != nil && name != nil {
+		a.By = &Person{*id, *name}
+	}
+	return a, err
+}
+
+func (p *Applier) post(r *http.Request, d Document) (Plan, error) {
+	o := options{by: plugins.PrincipalOf(r.Context())}
+	query := r.URL.Query()
+	var err error
+	if o.dryRun, err = flag(query, "dryRun"); err != nil {
+		return Plan{}, err
+	}
+	if o.prune, err = flag(query, "prune"); err != nil {
+		return Plan{}, err
+	}
+	return p.apply(r.Context(), &d, o)
+}
+
+// flag reads a parameter of a query that is false where it is absent.
+func flag(query url.Values, name string) (bool, error) {
+	s := query.Get(name)
+	if s == "" {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(s)
+	if err != nil {
+		return false, plugins.Invalid(name, "expected true or false")
+	}
+	return on, nil
+}
+
+func (p *Applier) list(r *http.Request, _ plugins.None) (plugins.List[Applied], error) {
+	page, err := plugins.PageOf(r)
+	if err != nil {
+		return plugins.List[Applied]{}, err
+	}
+	return plugins.ListRows(r.Context(), p.host.DB, page, scanApplied, documentListSQL)
+}
+
+// applied finds the document with a name, whatever its case.
+func applied(ctx context.Context, db plugins.Queryer, name string) (Applied, error) {
+	a, err := scanApplied(db.QueryRowContext(ctx, documentFindSQL, plugins.Fold(name)))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return Applied{}, plugins.NotFound("document")
+	case err != nil:
+		return Applied{}, fmt.Errorf("find a document: %w", err)
+	}
+	return a, nil
+}
+
+// detail is a document with what it owns at this moment.
+type detail struct {
+	Applied
+	Objects []Object `json:"objects"` // by kind, then by name
+}
+
+// Object is a thing that a document owns.
+type Object struct {
+	Kind   string `json:"kind"` // system, group, check, satellite or assignment
+	Name   string `json:"name"` // of an assignment: that of the check
+	System string `json:"system,omitempty"`
+
+	ids [2]string // the last one of an assignment only: that of the system
+}
+
+func (p *Applier) find(r *http.Request, _ plugins.None) (d detail, err error) {
+	ctx := r.Context()
+	name := r.PathValue("name")
+	if err := plugins.Text("name", name, plugins.MaxName); err != nil {
+		return d, plugins.NotFound("document")
+	}
+	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) (err error) {
+		if d.Applied, err = applied(ctx, tx, name); err != nil {
+			return err
+		}
+		d.Objects, d.Owns, err = p.objects(ctx, tx, d.Name)
+		return err
+	})
+	return d, err
+}
+
+// objects returns what a document owns.
+func (p *Applier) objects(ctx context.Context, tx *sql.Tx, owner string) (all []Object, n Counts, err error) {
+	all = []Object{}
+	systems, err := p.catalog.ManagedSystems(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, s := range systems {
+		all = append(all, Object{Kind: kindSystem, Name: s.Name, ids: [2]string{s.ID}})
+	}
+	groups, err := p.catalog.ManagedGroups(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, g := range groups {
+		all = append(all, Object{Kind: kindGroup, Name: g.Name, ids: [2]string{g.ID}})
+	}
+	checks, assignments, err := p.checks.Owned(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, c := range checks {
+		all = append(all, Object{Kind: kindCheck, Name: c.Name, ids: [2]string{c.ID}})
+	}
+	satellites, err := p.satellites.ManagedSatellites(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, s := range satellites {
+		all = append(all, Object{Kind: kindSatellite, Name: s.Name, ids: [2]string{s.ID}})
+	}
+	ids := make([]string, len(assignments))
+	for i, a := range assignments {
+		ids[i] = a.SystemID
+	}
+	names, err := p.systemNames(ctx, tx, ids)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, a := range inNameOrder(assignments, names) {
+		all = append(all, Object{Kind: kindAssignment, Name: a.Name, System: names[a.SystemID], ids: [2]string{a.ConfigurationID, a.SystemID}})
+	}
+	return all, Counts{len(systems), len(groups), len(checks), len(satellites), len(assignments)}, nil
+}
+
+// releaseInput names one thing to be released.
+type releaseInput struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	System string `json:"system,omitempty"` // of an assignment
+}
+
+// Released is what was set free.
+type Released struct {
+	Name     string `json:"name"` // of the document
+	Released Counts `json:"released"`
+}
+
+// release sets all free that a document owns, and forgets the document; or one thing, which the body names.
+func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err error) {
+	ctx := r.Context()
+	name := r.PathValue("name")
+	if err := plugins.Text("name", name, plugins.MaxName); err != nil {
+		return done, plugins.NotFound("document")
+	}
+	err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
+		if err := turn(ctx, tx); err != nil {
+			return err
+		}
+		d, err := applied(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		done = Released{Name: d.Name}
+		objects, before, err := p.objects(ctx, tx, d.Name)
+		if err != nil {
+			return err
+		}
+		if in != nil {
+			return p.releaseOne(ctx, tx, d.Name, *in, objects, &done)
+		}
+		done.Released = before
+		if err := errors.Join(
+			p.catalog.ReleaseSystems(ctx, tx, d.Name, ""), p.catalog.ReleaseGroups(ctx, tx, d.Name, ""),
+			p.checks.Release(ctx, tx, d.Name, "", ""), p.satellites.ReleaseSatellites(ctx, tx, d.Name, ""),
+		); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, documentDeleteSQL, plugins.Fold(d.Name)); err != nil {
+			return fmt.Errorf("forget a document: %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		p.host.Log.Info("document released", "document", done.Name, "released", done.Released, "by", plugins.PrincipalOf(ctx).ID)
+	}
+	return done, err
+}
+
+// releaseOne sets one of the objects of a document free.
+func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in releaseInput, objects []Object, done *Released) error {
+	var o *Object
+	for i, other := range objects {
+		if in.Kind == other.Kind && plugins.Fold(in.Name) == plugins.Fold(other.Name) && plugins.Fold(in.System) == plugins.Fold(other.System) {
+			o = &objects[i]
+		}
+	}
+	if o == nil {
+		return plugins.Invalid("name", "expected a thing that the document owns: it has no %s", subject(in.Kind, in.Name, in.System))
+	}
+	var err error
+	n := &done.Released
+	switch o.Kind {
+	case kindSystem:
+		n.Systems, err = 1, p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0])
+	case kindGroup:
+		n.Groups, err = 1, p.catalog.ReleaseGroups(ctx, tx, owner, o.ids[0])
+	case kindCheck:
+		n.Checks, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], "")
+	case kindSatellite:
+		n.Satellites, err = 1, p.satellites.ReleaseSatellites(ctx, tx, owner, o.ids[0])
+	case kindAssignment:
+		n.Assignments, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], o.ids[1])
+	}
+	if err != nil {
+		return err
+	}
+	_, left, err := p.objects(ctx, tx, owner)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, documentCountSQL, append([]any{plugins.Fold(owner)}, left.values()...)...); err != nil {
+		return fmt.Errorf("count what a document owns: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,2 @@
+-- Forgets a document, $1, that manages nothing any more.
+delete from apply.documents where name_key = $1
