@@ -116,7 +116,7 @@ func TestThePolicyIsTakenFromFlags(t *testing.T) {
 	} {
 		var p Policy
 		var flags plugins.Flags
-		p.Flags(&flags)
+		p.FlagsOfService(&flags)
 		err := flags.Parse(test.args, func(string) string { return "" })
 		if test.err != "" {
 			if err == nil || !strings.Contains(err.Error(), test.err) {
