@@ -10,10 +10,12 @@ package healthcheck
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -174,4 +176,26 @@ func wait(ctx context.Context, group *sync.WaitGroup, what string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %s: %w", what, context.Cause(ctx))
 	}
+}
+
+// TypeView is a check type as the API shows it.
+type TypeView struct {
+	Type   string          `json:"type"`
+	Schema json.RawMessage `json:"schema"` // JSON Schema (2020-12) of a configuration
+	Paths  []engine.Path   `json:"paths"`  // what assertions can look at, beside latencyMs
+}
+
+// listTypes answers with the check types that this server has.
+func (h *Healthcheck) listTypes(*http.Request, plugins.None) (plugins.List[TypeView], error) {
+	var list plugins.List[TypeView]
+	for _, name := range h.types.names() {
+		kind, done, ok := h.types.begin(name)
+		if !ok {
+			continue
+		}
+		list.Items = append(list.Items, TypeView{name, kind.Schema(), append([]engine.Path{}, kind.Paths()...)})
+		done()
+	}
+	list.Total = len(list.Items)
+	return list, nil
 }

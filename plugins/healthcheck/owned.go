@@ -1,0 +1,167 @@
+// What configuration as code needs to know: what is there under a name, what of it would change, and what a document owns. What
+// has an owner is not edited by people until it is released.
+
+package healthcheck
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/engine"
+)
+
+var (
+	//go:embed sql/configuration_named.sql
+	configurationNamedSQL string
+	//go:embed sql/configurations_owned.sql
+	configurationsOwnedSQL string
+	//go:embed sql/assignments_owned.sql
+	assignmentsOwnedSQL string
+	//go:embed sql/assignment.sql
+	assignmentSQL string
+	//go:embed sql/release_configurations.sql
+	releaseConfigurationsSQL string
+	//go:embed sql/release_assignments.sql
+	releaseAssignmentsSQL string
+)
+
+// ConfigurationByName finds a configuration by its name, whatever its case; [plugins.NotFound] if there is none.
+func (h *Healthcheck) ConfigurationByName(ctx context.Context, tx *sql.Tx, name string) (Configuration, error) {
+	return readConfiguration(tx.QueryRowContext(ctx, configurationNamedSQL, plugins.Fold(name)))
+}
+
+// ConfigurationChanges says which fields of a configuration [Healthcheck.UpdateConfiguration] would change, as "name" or
+// "config.url", sorted; none if it would change nothing. Secrets are compared in the clear.
+func (h *Healthcheck) ConfigurationChanges(ctx context.Context, tx *sql.Tx, id string, in ConfigurationInput) ([]string, error) {
+	if err := in.Validate(); err != nil {
+		return nil, err
+	}
+	old, err := holdConfiguration(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	if in.Config, err = engine.KeepSecrets(in.Config, old.stored, id, h.types.vault.sealer()); err != nil {
+		return nil, within("config", err)
+	}
+	normal, err := h.types.validate(in)
+	if err != nil {
+		return nil, err
+	}
+	var fields []string
+	for _, f := range []struct {
+		name    string
+		differs bool
+	}{
+		{"name", in.Name != old.Name}, {"description", in.Description != old.Description}, {"type", in.Type != old.Type},
+		{"intervalSeconds", in.IntervalSeconds != old.IntervalSeconds}, {"timeoutMs", in.TimeoutMs != old.TimeoutMs},
+		{"enabled", in.enabled() != old.Enabled}, {"template", in.Template != old.Template},
+		{"assertions", !sameAssertions(in.Assertions, old.Assertions)},
+	} {
+		if f.differs {
+			fields = append(fields, f.name)
+		}
+	}
+	open, err := h.types.vault.open(id, old.stored)
+	if err != nil { // the secrets are lost: they are given anew
+		open = json.RawMessage("{}")
+	}
+	config, err := configChanges(open, normal)
+	slices.Sort(fields)
+	return append(fields, config...), err
+}
+
+// sameAssertions compares lists of assertions by what they say.
+func sameAssertions(a, b []engine.Assertion) bool {
+	return slices.EqualFunc(a, b, func(a, b engine.Assertion) bool {
+		return a.Path == b.Path && a.Op == b.Op && a.Severity == b.Severity && sameJSON(a.Value, b.Value)
+	})
+}
+
+// configChanges names the fields of two objects that differ.
+func configChanges(a, b json.RawMessage) ([]string, error) {
+	var one, two map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(a, &one), json.Unmarshal(b, &two)); err != nil {
+		return nil, fmt.Errorf("compare configs: %w", err)
+	}
+	all := maps.Clone(one)
+	maps.Copy(all, two)
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if !sameJSON(one[name], two[name]) {
+			names = append(names, "config."+name)
+		}
+	}
+	return names, nil
+}
+
+// sameJSON reports whether two JSON values say the same, whatever the order of their fields; absent is not null.
+func sameJSON(a, b json.RawMessage) bool {
+	return (a == nil) == (b == nil) && bytes.Equal(canonical(a), canonical(b))
+}
+
+// canonical writes a JSON value in one form.
+func canonical(data json.RawMessage) []byte {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return data
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return data
+	}
+	return text
+}
+
+// AssignmentOf returns the assignment of a configuration to a system, if there is one.
+func (h *Healthcheck) AssignmentOf(ctx context.Context, tx *sql.Tx, system, configuration string) (a Assignment, ok bool, err error) {
+	a, err = scanAssignment(tx.QueryRowContext(ctx, assignmentSQL, system, configuration))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return a, false, nil
+	case err != nil:
+		return a, false, fmt.Errorf("read assignment: %w", err)
+	}
+	return a, true, nil
+}
+
+// Owned returns what a document owns: configurations by name, assignments by system and configuration.
+func (h *Healthcheck) Owned(ctx context.Context, tx *sql.Tx, owner string) (configurations []Configuration, assignments []Assignment, err error) {
+	if configurations, err = plugins.Rows(ctx, tx, scanConfiguration, configurationsOwnedSQL, owner); err != nil {
+		return nil, nil, fmt.Errorf("read the configurations of a document: %w", err)
+	}
+	if assignments, err = plugins.Rows(ctx, tx, scanAssignment, assignmentsOwnedSQL, owner); err != nil {
+		return nil, nil, fmt.Errorf("read the assignments of a document: %w", err)
+	}
+	return configurations, assignments, nil
+}
+
+// Release gives what a document owns to people: one configuration, or one assignment of it to a system, or, with empty IDs, all.
+func (h *Healthcheck) Release(ctx context.Context, tx *sql.Tx, owner, configuration, system string) error {
+	optional := func(id string) *string {
+		if id == "" {
+			return nil
+		}
+		return &id
+	}
+	if system == "" {
+		if _, err := tx.ExecContext(ctx, releaseConfigurationsSQL, owner, optional(configuration)); err != nil {
+			return fmt.Errorf("release configurations: %w", err)
+		}
+	}
+	if system != "" || configuration == "" {
+		if _, err := tx.ExecContext(ctx, releaseAssignmentsSQL, owner, optional(configuration), optional(system)); err != nil {
+			return fmt.Errorf("release assignments: %w", err)
+		}
+	}
+	return nil
+}
