@@ -16,6 +16,7 @@ import (
 
 	"checkstack/plugins"
 	"checkstack/plugins/healthcheck/checks"
+	"checkstack/plugins/healthcheck/engine"
 )
 
 func TestACheckTypeNeedsANameOfItsOwn(t *testing.T) {
@@ -71,6 +72,55 @@ func TestTakingACheckTypeBackCutsItsRunsShortAndWaitsForThem(t *testing.T) {
 	}
 	if _, err := r.add(kind{"slow", fine}); err != nil {
 		t.Errorf("the name is not free: %v", err)
+	}
+}
+
+// late is a check type that takes its time to compile.
+type late struct {
+	kind
+	compiling, hold chan struct{}
+}
+
+func (l late) Compile(config json.RawMessage) (engine.Check, error) {
+	close(l.compiling)
+	<-l.hold
+	return l.kind.Compile(config)
+}
+
+// A run that compiles while its type is taken back must not leave its plan to another type of that name.
+func TestNoPlanOutlivesItsType(t *testing.T) {
+	r := &registry{}
+	of := func(message string) kind {
+		return kind{"kind", func(context.Context, json.RawMessage) Outcome {
+			return Outcome{Status: plugins.Healthy, Message: message}
+		}}
+	}
+	old := late{of("old"), make(chan struct{}), make(chan struct{})}
+	remove, err := r.add(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := check{configurationID: someID, version: 1, kind: "kind", timeout: time.Minute}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := r.run(context.WithoutCancel(t.Context()), c)
+		ended <- err
+	}()
+	<-old.compiling
+	gone := r.types["kind"].ctx
+	removed := make(chan error, 1)
+	go func() { removed <- remove(context.WithoutCancel(t.Context())) }()
+	<-gone.Done() // nothing of it is to be left now
+	close(old.hold)
+	<-ended
+	if err := <-removed; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.add(of("new")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.run(t.Context(), c); err != nil || got.run == nil || got.run.Message != "new" {
+		t.Errorf("got %+v, %v", got, err)
 	}
 }
 

@@ -110,7 +110,7 @@ func runOf(c check, report engine.Report) *plugins.Run {
 
 // plan finds or compiles what c says.
 func (r *registry) plan(kind *registered, c check) (*engine.Plan, error) {
-	k := planKey{c.configurationID, c.version, c.timeout, string(c.vars)}
+	k := planKey{kind, c.configurationID, c.version, c.timeout, string(c.vars)}
 	if plan := r.plans.find(k); plan != nil {
 		return plan, nil
 	}
@@ -146,8 +146,10 @@ func (r *registry) spec(kind engine.Type, c check) (engine.Spec, error) {
 	return spec, nil
 }
 
-// planKey is what a plan was compiled of. A configuration never changes without its version, so neither does the plan.
+// planKey is what a plan was compiled of, and by which type: another may have its name later, while a run of this one compiles
+// still. A configuration never changes without its version, so neither does the plan.
 type planKey struct {
+	kind            *registered
 	configurationID string
 	version         int64
 	timeout         time.Duration
