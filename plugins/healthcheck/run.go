@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ func (r *registry) run(ctx context.Context, c check) (made, error) {
 	defer done()
 	plan, err := r.plan(kind, c)
 	if err != nil {
-		return made{fault: notRunnable + ": " + engine.Shorten(err.Error(), maxMessage/2), report: engine.Report{Fault: err, At: time.Now()}}, nil
+		return made{fault: notRunnable + ": " + engine.Shorten(reason(err), maxMessage/2), report: engine.Report{Fault: err, At: time.Now()}}, nil
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -74,6 +75,14 @@ func (r *registry) run(ctx context.Context, c check) (made, error) {
 		return made{fault: engine.Shorten(report.Fault.Error(), maxMessage), report: report}, nil
 	}
 	return made{run: runOf(c, report), report: report}, nil
+}
+
+// reason is what an error says, with the field that it is about.
+func reason(err error) string {
+	if e, ok := errors.AsType[*plugins.Error](err); ok {
+		return strings.TrimPrefix(e.Field+": "+e.Message, ": ")
+	}
+	return err.Error()
 }
 
 // target is what a check connects to; empty if that is not known.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -251,5 +252,75 @@ func TestOfSeveralRunsAheadOfTheClockTheNewestIsTheLast(t *testing.T) {
 	const state = `select last_status || ' ' || seen || ' ' || (last_run_at <= now()) from healthcheck.states`
 	if got := value[string](t, db, state); got != "unhealthy 2 true" {
 		t.Errorf("the state is %s", got)
+	}
+}
+
+// Two servers store runs of one check, or one server and the watch change it, at the same time: who waits for the other sees
+// what the other has done.
+func TestAStateDoesNotMoveBackBecauseAnotherWasBeingWritten(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	h.add(t, "east")
+	id := configure(t, db, "test", time.Minute, time.Second, start, "shop")
+	give(t, db, "shop", id, local, "east")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1`, strict)
+	settled(t, db)
+	h.record(t, "east", true, report("shop", id, plugins.Healthy, start.Add(time.Minute)))
+	older := report("shop", id, plugins.Unhealthy, start.Add(3*time.Minute))
+	newer := finished{key: key{"shop", id}, run: new(report("shop", id, plugins.Healthy, start.Add(4*time.Minute)))}
+	waiting := func(n int) {
+		t.Helper()
+		const query = `select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+		for deadline := time.Now().Add(20 * time.Second); value[int](t, db, query) != n; {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody waits")
+			}
+		}
+	}
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	held, err := h.recorder.keep(t.Context(), tx, []finished{newer})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	both.Go(func() { // the server
+		if _, err := h.recorder.store(t.Context(), []finished{{key: newer.key, run: &older}}); err != nil {
+			t.Error(err)
+		}
+	})
+	waiting(1)
+	both.Go(func() { // a satellite, whose slice becomes stale
+		err := plugins.Tx(t.Context(), db, func(tx *sql.Tx) error {
+			_, err := h.RecordFrom(t.Context(), tx, "east", []plugins.Run{report("shop", id, plugins.Healthy, time.Now())}, true)
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	waiting(2)
+	if err := h.recorder.settler.advance(t.Context(), tx, held, []plugins.Run{*newer.run}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if more, err := (&watch{settler: h.recorder.settler}).findStale(t.Context(), tx); err != nil || more {
+		t.Fatal(more, err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	both.Wait()
+	const state = `select status || ' ' || seen || ' ' || (last_run_at = $1) from healthcheck.states where source_id = ''`
+	if got := value[string](t, db, state, start.Add(4*time.Minute)); got != "healthy 1 true" {
+		t.Errorf("the state is %s", got)
+	}
+	if got := transitions(t, db, new("")); got != "unknown>healthy run, healthy>stale stale" {
+		t.Errorf("the transitions of this server are %s", got)
+	}
+	if got := transitions(t, db, new("east")); got != "unknown>healthy run, healthy>stale stale, stale>healthy run" {
+		t.Errorf("the transitions of the satellite are %s", got)
 	}
 }

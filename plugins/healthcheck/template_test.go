@@ -137,8 +137,13 @@ func losing(t *testing.T, s *servertest.Server) {
 	await(t, s, sys, is("healthy"))
 	change(t, s, sys, "losing", nil)
 	got := await(t, s, sys, func(now healthcheck.SystemStatus) bool { return now.Checks[0].Sources[0].Error != nil })
-	if got.Status != "healthy" || got.Checks[0].Sources[0].Error.Message != "the configuration cannot be run: Invalid input: expected a system that has a value for ${system.metadata.host}" {
+	if got.Status != "healthy" || got.Checks[0].Sources[0].Error.Message != "the configuration cannot be run" {
 		t.Errorf("the status is %+v of %+v", got.Checks[0].Sources[0].Error, got)
+	}
+	errors := servertest.Decode[plugins.List[healthcheck.CheckError]](t, s.Do(t, "GET", base+"/systems/"+sys+"/errors", s.Token(t, "viewer"), nil), 200)
+	const why = "the configuration cannot be run: config.url: expected a system that has a value for ${system.metadata.host}"
+	if errors.Total != 1 || errors.Items[0].Message != why {
+		t.Errorf("why, for those who may see configurations: %+v", errors)
 	}
 	change(t, s, sys, "losing", map[string]any{"host": "again"})
 	await(t, s, sys, func(now healthcheck.SystemStatus) bool {

@@ -2,7 +2,7 @@
 -- order of their key. What is paused, and what a source that is offline makes, has none to give. A configuration that was
 -- changed, and a source that is back, have as much time from then on.
 with silent as materialized (
-    select a.system_id, a.configuration_id, s.source_id, s.status
+    select a.system_id, a.configuration_id, s.source_id, s.status, s.last_run_at
     from healthcheck.states s
     join healthcheck.assignments a on a.system_id = s.system_id and a.configuration_id = s.configuration_id
     join healthcheck.configurations c on c.id = a.configuration_id
@@ -17,5 +17,5 @@ update healthcheck.states s
 set stale_since = now()
 from silent
 where s.system_id = silent.system_id and s.configuration_id = silent.configuration_id and s.source_id = silent.source_id
-    and s.last_run_at < now() - interval '3 seconds'
+    and s.last_run_at = silent.last_run_at -- none came while this waited for the lock
 returning s.system_id, s.configuration_id, s.source_id, silent.status
