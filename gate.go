@@ -439,7 +439,7 @@ func wellFormedID(id string) bool {
 func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 	v := recover()
 	if v != nil && v != http.ErrAbortHandler {
-		d.log.Error("handler panicked", "panic", v, "method", r.Method, "path", r.URL.Path,
+		d.log.Error("handler panicked", "panic", v, "method", r.Method, "path", plugins.ShownPath(r.URL.Path),
 			"requestId", r.Header.Get("X-Request-Id"), "stack", string(debug.Stack()))
 		if res.Status() == 0 {
 			plugins.WriteError(res, r, fmt.Errorf("panic: %v", v))
@@ -461,7 +461,7 @@ func (d *door) finish(res *plugins.Response, r *http.Request, start time.Time) {
 	}
 	if ctx := r.Context(); d.log.Enabled(ctx, level) {
 		attrs := []slog.Attr{
-			slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("route", r.Pattern),
+			slog.String("method", r.Method), slog.String("path", plugins.ShownPath(r.URL.Path)), slog.String("route", r.Pattern),
 			slog.Int("status", status), slog.Int64("bytes", res.Bytes()), slog.Duration("took", time.Since(start)),
 			slog.String("remote", r.RemoteAddr), slog.String("requestId", r.Header.Get("X-Request-Id")),
 		}

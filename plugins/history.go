@@ -86,7 +86,7 @@ type RunsQuery struct {
 	ConfigurationID string    // empty: of every check of the system
 	SourceID        *string   // only those of one source: "" is this server; nil: of all
 	Statuses        []Status  // only those that ended so; none: of all
-	From            time.Time // only runs executed at or after it; zero: from the oldest
+	From, To        time.Time // only runs executed at or after From and before To; zero: from the oldest, to the newest
 	Before          time.Time // only runs executed before it; zero: from the newest
 	BeforeID        string    // with Before: also runs executed at Before whose ID is smaller
 	Limit           int       // 1 to 500

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Response is the server's response writer. It remembers what was answered, for the log and the metrics; upgrades and
@@ -50,8 +52,19 @@ func (w *Response) WriteHeader(status int) {
 		w.ResponseWriter.WriteHeader(status)
 		return
 	}
-	writeErrorBody(w, Error{Status: status, Message: w.request.Method + " " + w.request.URL.Path + " is not served here"})
+	writeErrorBody(w, Error{Status: status, Message: w.request.Method + " " + ShownPath(w.request.URL.Path) + " is not served here"})
 	w.muted = true
+}
+
+// tokenForm is a segment of a path that looks like a token: a few letters, an underscore, and what nobody could guess.
+var tokenForm = regexp.MustCompile(`[a-z]{2,4}_[A-Za-z0-9_-]{20,}`)
+
+// ShownPath is a path as it is logged and repeated: where it holds a token, only the beginning of that is left.
+func ShownPath(path string) string {
+	if !strings.Contains(path, "_") {
+		return path
+	}
+	return tokenForm.ReplaceAllStringFunc(path, func(token string) string { return token[:strings.IndexByte(token, '_')+1] + "…" })
 }
 
 // noMatch reports whether a response is the mux's own for a request that no pattern matches: the mux leaves the

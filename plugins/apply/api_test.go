@@ -155,7 +155,7 @@ func life(t *testing.T, s *servertest.Server) {
 	}
 	is(t, applied(t, s, "", d), "update system KIOSK (name description metadata)", "update system People's (metadata)",
 		"update group Facing (description systems)", "update check Kiosk page (assertions intervalSeconds config.url)",
-		"update assignment Kiosk page of KIOSK (enabled)", "update assignment Paused of People's (thresholds quorum)", "0 6 0 0 2")
+		"update assignment Kiosk page of KIOSK (enabled)", "update assignment Paused of People's (thresholds)", "0 6 0 0 2")
 	is(t, applied(t, s, "", d), "0 0 0 0 8")
 
 	detail := servertest.Decode[struct {

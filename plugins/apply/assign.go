@@ -252,7 +252,9 @@ func (w *work) assignOne(ctx context.Context, a *wanted) (err error) {
 		return err
 	}
 	c := Change{Kind: kindAssignment, Name: a.check, System: a.system}
-	if exists {
+	if exists { // what a document does not say is the default, and does not stay as it is
+		a.in.Thresholds = cmp.Or(a.in.Thresholds, new(healthcheck.DefaultThresholds(old.Type)))
+		a.in.Quorum = cmp.Or(a.in.Quorum, new(1))
 		c.Fields = differences(a.in, old)
 	}
 	if a.change = judge(c, exists, old.ManagedBy); a.change.Op == "" {
@@ -265,14 +267,10 @@ func (w *work) assignOne(ctx context.Context, a *wanted) (err error) {
 
 // differences names what differs between an assignment as it is to be and as it is.
 func differences(in healthcheck.AssignmentInput, old healthcheck.Assignment) []string {
-	defaults := healthcheck.AssignmentInput{Enabled: in.Enabled, Thresholds: &healthcheck.Thresholds{Mode: "consecutive"}}
-	if in.Thresholds == nil && defaults.Validate() == nil {
-		in.Thresholds = defaults.Thresholds
-	}
 	sources := slices.Clone(old.Sources)
 	inOrder(sources)
 	return differing(field{"enabled", *in.Enabled != old.Enabled}, field{"sources", !slices.Equal(in.Sources, sources)},
-		field{"thresholds", *in.Thresholds != old.Thresholds}, field{"quorum", !reflect.DeepEqual(in.Quorum, old.Quorum)})
+		field{"thresholds", *in.Thresholds != old.Thresholds}, field{"quorum", *in.Quorum != *cmp.Or(old.Quorum, new(1))})
 }
 
 // failed puts an error under the place of the assignment; of a group it says for which system.

@@ -65,27 +65,22 @@ type Assignment struct {
 	ManagedBy       *string        `json:"managedBy"` // the document that owns it; nil: people do
 	CreatedAt       time.Time      `json:"createdAt"`
 
-	// HeartbeatToken is what the target of a check of type heartbeat reports with. It is shown once, when it is made.
+	// HeartbeatToken is what the target of a check of type heartbeat reports with, and HeartbeatPath where to. They are shown
+	// once, when the token is made.
 	HeartbeatToken string `json:"heartbeatToken,omitempty"`
+	HeartbeatPath  string `json:"heartbeatPath,omitempty"`
 }
 
-// AssignmentInput is what an editor says of an assignment. What is left out is the default.
+// AssignmentInput is what an editor says of an assignment. What is left out stays as it is, or is the default of a new one.
 type AssignmentInput struct {
-	Enabled *bool `json:"enabled"` // required
-
-	// Sources are "local" and the IDs of satellites, 1 to 50, each once. Without them they stay as they are; those of a
-	// new assignment are then "local".
-	Sources []string `json:"sources,omitempty"`
-
-	Thresholds *Thresholds `json:"thresholds,omitempty"` // by default 2 failures in a row degrade and 5 are an outage
-	Quorum     *int        `json:"quorum,omitempty"`     // 1 to 50
+	Enabled    *bool       `json:"enabled,omitempty"`    // by default true
+	Sources    []string    `json:"sources,omitempty"`    // "local" and the IDs of satellites, 1 to 50, each once; by default "local"
+	Thresholds *Thresholds `json:"thresholds,omitempty"` // by default those of [DefaultThresholds]
+	Quorum     *int        `json:"quorum,omitempty"`     // 1 to 50; 1, the default, is any source
 }
 
-// Validate asks for enabled, and for sources that could be some.
+// Validate checks the thresholds, the quorum, and that the sources could be some.
 func (in *AssignmentInput) Validate() error {
-	if in.Enabled == nil {
-		return plugins.Invalid("enabled", "expected true or false")
-	}
 	if in.Thresholds != nil {
 		if err := in.Thresholds.complete(); err != nil {
 			return err
@@ -182,7 +177,7 @@ func (h *Healthcheck) assignAnyhow(
 	case others >= maxChecks:
 		return a, nil, limitReached("a system may have at most %d checks", maxChecks)
 	}
-	var vars, thresholds *string
+	var vars, thresholds, initial *string
 	if c.Template {
 		systems, err := h.catalog.Systems(ctx, tx, []string{system}) // as this transaction has it
 		if err != nil {
@@ -204,6 +199,13 @@ func (h *Healthcheck) assignAnyhow(
 		}
 		thresholds = new(string(text))
 	}
+	if c.Type == heartbeat { // those of all others are what nothing stands for
+		text, err := json.Marshal(DefaultThresholds(heartbeat))
+		if err != nil {
+			return a, nil, fmt.Errorf("write thresholds: %w", err)
+		}
+		initial = new(string(text))
+	}
 	a.Name, a.Type = c.Name, c.Type
 	var here *bool // nil: as it is
 	satellites := slices.DeleteFunc(slices.Clone(in.Sources), func(s string) bool { return s == local })
@@ -218,8 +220,9 @@ func (h *Healthcheck) assignAnyhow(
 	}
 	var isHere, existed, wasOn bool
 	var next time.Time
-	err = tx.QueryRowContext(ctx, assignSQL, system, configuration, *in.Enabled, here, thresholds, in.Quorum, vars, owner, !c.Enabled,
-		later.Milliseconds()).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt, &a.Status, &a.Since, &existed, &wasOn, &before)
+	var kept []byte
+	err = tx.QueryRowContext(ctx, assignSQL, system, configuration, in.Enabled, here, thresholds, in.Quorum, vars, owner, !c.Enabled,
+		later.Milliseconds(), initial).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt, &a.Status, &a.Since, &kept, &a.Quorum, &existed, &wasOn, &before)
 	if err != nil {
 		return a, nil, fmt.Errorf("write assignment: %w", err)
 	}
@@ -235,6 +238,7 @@ func (h *Healthcheck) assignAnyhow(
 		if a.HeartbeatToken, err = h.renewBeat(ctx, tx, key{system, configuration}); err != nil {
 			return a, nil, err
 		}
+		a.HeartbeatPath = h.beatPath(a.HeartbeatToken)
 	}
 	on := a.Enabled && c.Enabled
 	if on && existed && !wasOn {
@@ -248,10 +252,10 @@ func (h *Healthcheck) assignAnyhow(
 	if err := tx.QueryRowContext(ctx, assignmentStatusSQL, system, configuration).Scan(&a.Status, &a.Since); err != nil {
 		return a, nil, fmt.Errorf("read the status of an assignment: %w", err)
 	}
-	a.Quorum, a.ManagedBy, a.Thresholds = in.Quorum, owner, defaultThresholds()
-	if in.Thresholds != nil {
-		a.Thresholds = *in.Thresholds
+	if a.Thresholds, err = parseThresholds(kept); err != nil {
+		return a, nil, fmt.Errorf("read thresholds: %w", err)
 	}
+	a.ManagedBy = owner
 	a.place(isHere, !c.Enabled, satellites, next)
 	return a, before, announce(ctx, tx)
 }

@@ -69,7 +69,7 @@ type ConfigurationInput struct {
 	Name            string             `json:"name"`
 	Description     string             `json:"description,omitempty"`
 	Type            string             `json:"type"`
-	Config          json.RawMessage    `json:"config"`
+	Config          json.RawMessage    `json:"config,omitempty"`     // as the type says; by default {}
 	Assertions      []engine.Assertion `json:"assertions,omitempty"` // at most 50
 	IntervalSeconds int                `json:"intervalSeconds"`      // 1 to 2,592,000
 	TimeoutMs       int                `json:"timeoutMs"`            // 100 to 120,000
@@ -89,6 +89,12 @@ func (in *ConfigurationInput) Validate() (err error) {
 }
 
 func (in *ConfigurationInput) times() error {
+	switch {
+	case in.IntervalSeconds == 0:
+		return plugins.Invalid("intervalSeconds", "expected this field, a whole number of seconds from 1 to 2592000")
+	case in.TimeoutMs == 0:
+		return plugins.Invalid("timeoutMs", "expected this field, a whole number of milliseconds from 100 to 120000")
+	}
 	if in.IntervalSeconds < 1 || in.IntervalSeconds > 2_592_000 {
 		return plugins.Invalid("intervalSeconds", "expected a whole number of seconds from 1 to 2592000, not %d", in.IntervalSeconds)
 	}
@@ -108,7 +114,10 @@ func (r *registry) validate(in ConfigurationInput) (normal json.RawMessage, err 
 		return nil, plugins.Invalid("type", "expected a check type: %s", strings.Join(r.names(), ", "))
 	}
 	defer done()
-	if len(in.Config) == 0 || in.Config[0] != '{' {
+	if len(in.Config) == 0 {
+		in.Config = json.RawMessage("{}") // a heartbeat, for one, has nothing to say
+	}
+	if in.Config[0] != '{' {
 		return nil, plugins.Invalid("config", "expected an object")
 	}
 	var refused error

@@ -121,6 +121,7 @@ func (h *Healthcheck) init(context.Context) error {
 		handle("DELETE "+assignment, plugins.Editor, plugins.JSON(h.unassign)),
 		handle("POST "+assignment+"/heartbeat-token", plugins.Editor, plugins.JSON(h.rotateBeat)),
 		handle("POST /heartbeats/{token}", plugins.Own, plugins.JSON(h.beat)),
+		handle("GET /heartbeats/{token}", plugins.Own, plugins.JSON(h.beatByGET)),
 		handle("GET "+assignment+"/retention", plugins.Viewer, plugins.JSON(h.readRetention)),
 		handle("PUT "+assignment+"/retention", plugins.Editor, plugins.JSON(h.writeRetention)),
 		handle("DELETE "+assignment+"/retention", plugins.Editor, plugins.JSON(h.resetRetention)),

@@ -202,7 +202,7 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"config.URL", `{"url":"ftp://example.org","URL":"http://example.org"}`, "there is no such field"},
 		{"config.url", `{"url":"ftp://example.org","url":"http://example.org"}`, "expected this field once"},
 		{"config.speed", `{"url":"http://example.org","speed":1}`, "there is no such field"},
-		{"intervalSeconds", `0`, "expected a whole number of seconds from 1 to 2592000, not 0"},
+		{"intervalSeconds", `0`, "expected this field, a whole number of seconds from 1 to 2592000"},
 		{"intervalSeconds", `2592001`, "expected a whole number of seconds from 1 to 2592000, not 2592001"},
 		{"intervalSeconds", `1.5`, "expected a whole number, not number 1.5"},
 		{"timeoutMs", `99`, "expected a whole number of milliseconds from 100 to 120000, not 99"},
@@ -217,7 +217,14 @@ func invalid(t *testing.T, s *servertest.Server) {
 	}
 	sys := system(t, s, "Invalid")
 	path := base + "/systems/" + sys + "/checks/" + kept.ID
-	s.Do(t, "PUT", path, editor, `{}`).IsInvalid(t, "enabled", "expected true or false")
+	thresholds := `{"mode":"window","windowSize":7,"healthy":{"minSuccessCount":2},"degraded":{"minFailureCount":3},"unhealthy":{"minFailureCount":4}}`
+	s.Do(t, "PUT", path, editor, `{"enabled":false,"quorum":2,"thresholds":`+thresholds+`}`).Has(t, 200)
+	for _, body := range []string{`{}`, `{"enabled":true}`} { // what is left out stays
+		a := servertest.Decode[healthcheck.Assignment](t, s.Do(t, "PUT", path, editor, body), 200)
+		if got, _ := json.Marshal(a.Thresholds); string(got) != thresholds || a.Quorum == nil || *a.Quorum != 2 || a.Enabled != (body != "{}") {
+			t.Errorf("%s makes %+v", body, a)
+		}
+	}
 	s.Do(t, "PUT", path, editor, `{"enabled":1}`).IsInvalid(t, "enabled", "expected true or false, not number")
 	s.Do(t, "POST", base+"/configurations/"+kept.ID+"/run?systemId=x", editor, nil).IsInvalid(t, "systemId", "expected the ID of a system")
 	s.Do(t, "GET", base+"/configurations?limit=501", editor, nil).IsInvalid(t, "limit", "expected a whole number from 1 to 500")

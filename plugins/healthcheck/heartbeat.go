@@ -1,8 +1,8 @@
 // The check type heartbeat looks at nothing: the target reports by itself, within the interval of the check, with a token that
 // is its own. A backup that has run, a job that should run every hour, a machine behind a firewall tell so that they live.
 //
-//	POST /api/healthcheck/heartbeats/{token}    is a run, healthy or as it says
-//	the interval and the timeout pass           is a run too, unhealthy: "no heartbeat"
+//	GET or POST /api/healthcheck/heartbeats/{token}    is a run, healthy or as it says
+//	the interval and the timeout pass                  is a run too, unhealthy: "no heartbeat"
 //
 // The timetable of such a check has no slots. A report moves the moment when it is due, and only if that comes is the check
 // run, which finds that there was no report. While no server could be reached nobody could report: see watch.
@@ -19,7 +19,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"regexp"
+	"strconv"
 	"time"
 
 	"checkstack/plugins"
@@ -83,7 +85,12 @@ func (h *Healthcheck) renewBeat(ctx context.Context, tx *sql.Tx, k key) (string,
 // HeartbeatToken is a new token of a heartbeat.
 type HeartbeatToken struct {
 	Token string `json:"heartbeatToken"` // hb_…; the target reports with it
-	Path  string `json:"path"`           // where to
+	Path  string `json:"heartbeatPath"`  // where to
+}
+
+// beatPath is where a target reports with a token.
+func (h *Healthcheck) beatPath(token string) string {
+	return "/api/" + h.host.ID + "/heartbeats/" + token
 }
 
 func (h *Healthcheck) rotateBeat(r *http.Request, _ plugins.None) (t HeartbeatToken, err error) {
@@ -95,7 +102,7 @@ func (h *Healthcheck) rotateBeat(r *http.Request, _ plugins.None) (t HeartbeatTo
 		t.Token, err = h.renewBeat(r.Context(), tx, key{system, configuration})
 		return err
 	})
-	t.Path = "/api/" + h.host.ID + "/heartbeats/" + t.Token
+	t.Path = h.beatPath(t.Token)
 	return t, err
 }
 
@@ -117,14 +124,36 @@ func (b *Beat) Validate() error {
 	return plugins.Text("message", b.Message, maxMessage)
 }
 
+// beatByGET takes a report of a target that cannot send a body.
+func (h *Healthcheck) beatByGET(r *http.Request, _ plugins.None) (RunResult, error) {
+	return h.beat(r, nil)
+}
+
+// with is what a target says in the parameters status, latencyMs and message, where it has sent no body.
+func (b *Beat) with(query url.Values) (*Beat, error) {
+	if b != nil {
+		return b, nil
+	}
+	b = &Beat{Status: plugins.Status(query.Get("status")), Message: query.Get("message")}
+	if s := query.Get("latencyMs"); s != "" {
+		ms, err := strconv.ParseInt(s, 10, 32)
+		if err != nil {
+			return nil, plugins.Invalid("latencyMs", "expected a number of milliseconds from 0")
+		}
+		b.LatencyMs = new(int32(ms))
+	}
+	return b, b.Validate()
+}
+
 // beat takes a report. It is answered once it is stored.
 func (h *Healthcheck) beat(r *http.Request, in *Beat) (RunResult, error) {
 	token := r.PathValue("token")
 	if !beatForm.MatchString(token) {
 		return RunResult{}, plugins.NotFound("heartbeat")
 	}
-	if in == nil {
-		in = &Beat{}
+	in, err := in.with(r.URL.Query())
+	if err != nil {
+		return RunResult{}, err
 	}
 	if in.Status == "" {
 		in.Status = plugins.Healthy

@@ -97,6 +97,10 @@ func tokens(t *testing.T, s *servertest.Server) {
 	if !tokenForm.MatchString(fresh.Token) || fresh.Token == token || fresh.Path != beats+fresh.Token {
 		t.Errorf("the new one is %+v", fresh)
 	}
+	simple := servertest.Decode[healthcheck.RunResult](t, s.Do(t, "GET", fresh.Path+"?status=degraded&latencyMs=1500&message=slow", "", nil), 200)
+	if simple.Status != "degraded" || *simple.LatencyMs != 1500 || simple.Message != "slow" {
+		t.Errorf("a report without a body is %+v", simple)
+	}
 	const none = `{"error":"Not Found","message":"no such heartbeat"}`
 	s.Do(t, "POST", beats+token, "", nil).Is(t, 404, none)
 	s.Do(t, "POST", fresh.Path, "", nil).Has(t, 200)
@@ -125,7 +129,12 @@ func badBeats(t *testing.T, s *servertest.Server) {
 	s.Do(t, "POST", beats+token, "", `{"latencyMs":-1}`).IsInvalid(t, "latencyMs", "expected a number of milliseconds from 0")
 	s.Do(t, "POST", beats+token, "", `{"speed":1}`).IsInvalid(t, "speed", "there is no such field")
 	s.Do(t, "POST", beats+token, "", map[string]string{"message": strings.Repeat("ä", 501)}).Has(t, 400)
-	s.Do(t, "GET", beats+token, "", nil).Has(t, 405)
+	s.Do(t, "GET", beats+token+"?status=fine", "", nil).IsInvalid(t, "status", "expected healthy, degraded or unhealthy")
+	s.Do(t, "GET", beats+token+"?latencyMs=1e3", "", nil).IsInvalid(t, "latencyMs", "expected a number of milliseconds from 0")
+	s.Do(t, "DELETE", beats+token, "", nil).Has(t, 405)
+	if strings.Contains(s.Log(), token[4:]) || !strings.Contains(s.Log(), "/api/healthcheck/heartbeats/hb_…") {
+		t.Error("the token is in the log")
+	}
 	if got := status(t, s, sys); got.Checks[0].LastRunAt != nil {
 		t.Errorf("something was kept: %+v", got)
 	}

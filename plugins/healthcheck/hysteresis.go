@@ -50,6 +50,16 @@ func defaultThresholds() Thresholds {
 	return Thresholds{Mode: "consecutive", Healthy: HealthyCount{1}, Degraded: UnhealthyCounts{2}, Unhealthy: UnhealthyCounts{5}}
 }
 
+// DefaultThresholds are those of a new assignment of a configuration of a type: 2 failures in a row degrade and 5 are an outage; of a
+// heartbeat, which may be due once a day, 1 is.
+func DefaultThresholds(kind string) Thresholds {
+	t := defaultThresholds()
+	if kind == heartbeat {
+		t.Degraded.MinFailureCount, t.Unhealthy.MinFailureCount = 1, 1
+	}
+	return t
+}
+
 // complete fills in what may be left out, and checks the ranges. Errors name fields below "thresholds".
 func (t *Thresholds) complete() error {
 	def := defaultThresholds()

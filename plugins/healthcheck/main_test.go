@@ -194,7 +194,7 @@ func assign(ctx context.Context, tx *sql.Tx, system, configuration string, enabl
 
 // bare is as much of the plugin as assigns.
 func bare() *Healthcheck {
-	return &Healthcheck{types: &registry{vault: &vault{}}, recorder: &recorder{settler: &settler{}}}
+	return &Healthcheck{host: &plugins.Host{ID: "healthcheck"}, types: &registry{vault: &vault{}}, recorder: &recorder{settler: &settler{}}}
 }
 
 // strict are thresholds by which the status of a slice is that of its last run.

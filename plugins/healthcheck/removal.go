@@ -37,6 +37,19 @@ type Removed struct {
 	Configurations int `json:"configurations"`
 	Assignments    int `json:"assignments"`
 	Transitions    int `json:"transitions"` // of their statuses
+
+	owners []string // the documents that owned the assignments
+}
+
+// others is a conflict if there are owners beside the one whose thing is removed, nil being people: what a document assigns is not
+// taken from under it.
+func others(owners []string, owner *string) error {
+	for _, o := range owners {
+		if owner == nil || o != *owner {
+			return plugins.Managed(o)
+		}
+	}
+	return nil
 }
 
 func (h *Healthcheck) unassign(r *http.Request, _ plugins.None) (gone Removed, err error) {
@@ -66,8 +79,18 @@ func (h *Healthcheck) Unassign(ctx context.Context, tx *sql.Tx, system, configur
 
 // forgetSystem ends all assignments of a system, in the transaction that removes it.
 func (h *Healthcheck) forgetSystem(ctx context.Context, tx *sql.Tx, id string) error {
-	if _, err := h.endAssignments(ctx, tx, assignmentsLockSQL, id, nil); err != nil {
+	gone, err := h.endAssignments(ctx, tx, assignmentsLockSQL, id, nil)
+	if err != nil {
 		return err
+	}
+	if len(gone.owners) > 0 {
+		systems, err := h.catalog.Systems(ctx, tx, []string{id})
+		if err != nil || len(systems) == 0 {
+			return err
+		}
+		if err := others(gone.owners, systems[0].ManagedBy); err != nil {
+			return err
+		}
 	}
 	if _, err := tx.ExecContext(ctx, assignmentsDeleteSQL, id); err != nil {
 		return fmt.Errorf("delete assignments: %w", err)
@@ -85,8 +108,10 @@ func (h *Healthcheck) deleteConfiguration(r *http.Request, _ plugins.None) (gone
 		if err := h.unmanaged(ctx, tx, id); err != nil {
 			return err
 		}
-		gone, err = h.DeleteConfiguration(ctx, tx, id)
-		return err
+		if gone, err = h.DeleteConfiguration(ctx, tx, id); err != nil {
+			return err
+		}
+		return others(gone.owners, nil)
 	})
 	return gone, err
 }
@@ -111,7 +136,11 @@ func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock strin
 	var own []key
 	all, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
 		var ofItsOwn bool
-		err = row.Scan(&k.systemID, &k.configurationID, &ofItsOwn)
+		var owner *string
+		err = row.Scan(&k.systemID, &k.configurationID, &ofItsOwn, &owner)
+		if owner != nil {
+			gone.owners = append(gone.owners, *owner)
+		}
 		if ofItsOwn {
 			own = append(own, k)
 		}

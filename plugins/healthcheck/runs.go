@@ -51,7 +51,7 @@ func (h *Healthcheck) readRun(r *http.Request, _ plugins.None) (plugins.Run, err
 	return h.host.History.Run(r.Context(), system, id)
 }
 
-// runsQuery reads configurationId, sourceId, status, from, limit and cursor.
+// runsQuery reads configurationId, sourceId, status, from, to, limit and cursor.
 func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
 	if q.ConfigurationID, err = configurationParam(query); err != nil {
 		return q, err
@@ -71,6 +71,9 @@ func runsQuery(query url.Values) (q plugins.RunsQuery, err error) {
 		}
 	}
 	if q.From, err = timeParam(query, "from", time.Time{}); err != nil {
+		return q, err
+	}
+	if q.To, err = timeParam(query, "to", time.Time{}); err != nil {
 		return q, err
 	}
 	if s := query.Get("cursor"); s != "" {

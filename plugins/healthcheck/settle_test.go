@@ -119,12 +119,12 @@ func TestACheckIsWhatAQuorumOfItsSourcesSees(t *testing.T) {
 	h.add(t, "east", "west")
 	id := configure(t, db, "test", time.Minute, time.Second, start, "shop")
 	give(t, db, "shop", id, local, "east", "west")
-	quorum := func(n *int) {
+	quorum := func(n int) {
 		t.Helper()
 		commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
-			in := AssignmentInput{Enabled: new(true), Quorum: n, Thresholds: &Thresholds{Mode: "consecutive", Degraded: UnhealthyCounts{1}, Unhealthy: UnhealthyCounts{1}}}
+			in := AssignmentInput{Quorum: &n, Thresholds: &Thresholds{Mode: "consecutive", Degraded: UnhealthyCounts{1}, Unhealthy: UnhealthyCounts{1}}}
 			a, err := h.Assign(ctx, tx, "shop", id, in, nil)
-			if err == nil && (a.Quorum == nil) != (n == nil) {
+			if err == nil && (a.Quorum == nil) != (n == 1) {
 				err = fmt.Errorf("the quorum is %v", a.Quorum)
 			}
 			return err
@@ -138,7 +138,7 @@ func TestACheckIsWhatAQuorumOfItsSourcesSees(t *testing.T) {
 			h.record(t, source, true, report("shop", id, status, time.Now()))
 		}
 	}
-	quorum(new(2))
+	quorum(2)
 	for i, step := range []struct {
 		do   func()
 		want plugins.Status
@@ -149,9 +149,9 @@ func TestACheckIsWhatAQuorumOfItsSourcesSees(t *testing.T) {
 		{func() { run("east", plugins.Unhealthy) }, plugins.Unhealthy},
 		{func() { run("west", plugins.Unhealthy) }, plugins.Unhealthy},
 		{func() { run("west", plugins.Degraded); run(local, plugins.Healthy) }, plugins.Degraded},
-		{func() { quorum(new(3)) }, plugins.Healthy},
-		{func() { quorum(nil) }, plugins.Unhealthy},
-		{func() { quorum(new(2)) }, plugins.Degraded},
+		{func() { quorum(3) }, plugins.Healthy},
+		{func() { quorum(1) }, plugins.Unhealthy},
+		{func() { quorum(2) }, plugins.Degraded},
 		{func() {
 			commit(t, db, func(ctx context.Context, tx *sql.Tx) error { return h.RemoveSource(ctx, tx, "west") })
 		}, plugins.Healthy},
@@ -212,7 +212,7 @@ func TestWhatIsTurnedOffIsPausedAndForgottenWhenItIsOnAgain(t *testing.T) {
 			t.Fatalf("%d: %+v, %v", i, got, err)
 		}
 		step.off()
-		if got, err := readStatus(t.Context(), db, system); err != nil || got.Status != unknown || len(got.Checks) != 0 {
+		if got, err := readStatus(t.Context(), db, system); err != nil || got.Status != paused || len(got.Checks) != 0 {
 			t.Errorf("%d, off: %+v, %v", i, got, err)
 		}
 		if got := value[string](t, db, `select status from healthcheck.assignments`); got != "paused" {

@@ -36,7 +36,7 @@ const (
 // SystemStatus is how a system is.
 type SystemStatus struct {
 	SystemID string         `json:"systemId"`
-	Status   plugins.Status `json:"status"` // of the worst check; "unknown" if there is none
+	Status   plugins.Status `json:"status"` // of the worst check that is on; without one "paused", or "unknown" if there is none at all
 
 	// Since is when the system came to be so, as far as the checks of now can tell: if it is healthy, when the last of
 	// them became so, otherwise when the first of the checks that are this bad did. Nil while there is no check.
@@ -88,21 +88,25 @@ func (h *Healthcheck) systemStatus(r *http.Request, _ plugins.None) (SystemStatu
 
 // readStatus says how a system is.
 func readStatus(ctx context.Context, db plugins.Queryer, system string) (SystemStatus, error) {
-	checks := []CheckStatus{}
-	_, err := plugins.Rows(ctx, db, func(row plugins.Row) (none struct{}, err error) {
+	checks, none := []CheckStatus{}, unknown
+	_, err := plugins.Rows(ctx, db, func(row plugins.Row) (_ struct{}, err error) {
 		c, s, err := scanSlice(row)
+		if c.Status == paused {
+			none = paused
+			return struct{}{}, err
+		}
 		if last := len(checks) - 1; last < 0 || checks[last].ConfigurationID != c.ConfigurationID {
 			checks = append(checks, c)
 		}
 		if s != nil {
 			checks[len(checks)-1].add(*s)
 		}
-		return none, err
+		return struct{}{}, err
 	}, statusSQL, system)
 	if err != nil {
 		return SystemStatus{}, fmt.Errorf("read status: %w", err)
 	}
-	s := SystemStatus{SystemID: system, Status: unknown, Checks: checks}
+	s := SystemStatus{SystemID: system, Status: none, Checks: checks}
 	for i, c := range checks {
 		s.Status, s.Since = worse(i == 0, s.Status, s.Since, c.Status, &c.Since)
 	}
@@ -205,6 +209,12 @@ type ShortCheck struct {
 
 // count takes in a check.
 func (s *ShortStatus) count(c ShortCheck) {
+	if c.Status == paused {
+		if len(s.Checks) == 0 {
+			s.Status = paused
+		}
+		return
+	}
 	s.Status, s.Since = worse(len(s.Checks) == 0, s.Status, s.Since, c.Status, &c.Since)
 	s.Checks[c.Status]++
 	if c.LastRunAt != nil && (s.LastRunAt == nil || c.LastRunAt.After(*s.LastRunAt)) {

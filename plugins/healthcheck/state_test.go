@@ -25,7 +25,7 @@ func TestASystemIsAsBadAsTheWorstOfItsChecks(t *testing.T) {
 		status plugins.Status
 		since  *time.Time
 	}{
-		{"nothing is checked", nil, unknown, nil},
+		{"nothing is on", nil, paused, nil},
 		{"nothing has run", []is{{unknown, 1}}, unknown, at(1)},
 		{"all are well, the last since 3", []is{{plugins.Healthy, 1}, {plugins.Healthy, 3}, {plugins.Healthy, 2}}, plugins.Healthy, at(3)},
 		{"one has not run", []is{{plugins.Healthy, 1}, {unknown, 4}}, unknown, at(4)},

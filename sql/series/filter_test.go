@@ -28,28 +28,30 @@ func TestRunsAreFilteredAsALoopOverAllOfThemWould(t *testing.T) {
 	middle := runs[len(runs)/2].ExecutedAt
 	for _, statuses := range [][]plugins.Status{nil, all[:1], all[1:], all[2:], all} {
 		for _, from := range []time.Time{{}, middle, runs[0].ExecutedAt.Add(time.Second)} {
-			for _, configuration := range []string{"", aCheck(1)} {
-				want := []string{}
-				for _, r := range runs {
-					if (statuses == nil || slices.Contains(statuses, r.Status)) && !r.ExecutedAt.Before(from) &&
-						(configuration == "" || r.ConfigurationID == configuration) {
-						want = append(want, r.ID)
+			for _, to := range []time.Time{{}, middle.Add(time.Hour)} {
+				for _, configuration := range []string{"", aCheck(1)} {
+					want := []string{}
+					for _, r := range runs {
+						if (statuses == nil || slices.Contains(statuses, r.Status)) && !r.ExecutedAt.Before(from) && (to.IsZero() || r.ExecutedAt.Before(to)) &&
+							(configuration == "" || r.ConfigurationID == configuration) {
+							want = append(want, r.ID)
+						}
 					}
-				}
-				q := plugins.RunsQuery{SystemID: "shop", ConfigurationID: configuration, Statuses: statuses, From: from, Limit: 500}
-				found, err := b.Runs(t.Context(), q)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got := []string{}
-				for _, r := range found {
-					got = append(got, r.ID)
-				}
-				if most := min(len(want), 500); !reflect.DeepEqual(got, want[:most]) {
-					t.Errorf("%v from %s of %q: %d runs, want %d, or in another order", statuses, from, configuration, len(got), most)
-				}
-				if n, err := b.CountRuns(t.Context(), q); err != nil || n != len(want) {
-					t.Errorf("%v from %s of %q: %d runs counted, want %d (%v)", statuses, from, configuration, n, len(want), err)
+					q := plugins.RunsQuery{SystemID: "shop", ConfigurationID: configuration, Statuses: statuses, From: from, To: to, Limit: 500}
+					found, err := b.Runs(t.Context(), q)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got := []string{}
+					for _, r := range found {
+						got = append(got, r.ID)
+					}
+					if most := min(len(want), 500); !reflect.DeepEqual(got, want[:most]) {
+						t.Errorf("%v from %s of %q: %d runs, want %d, or in another order", statuses, from, configuration, len(got), most)
+					}
+					if n, err := b.CountRuns(t.Context(), q); err != nil || n != len(want) {
+						t.Errorf("%v from %s of %q: %d runs counted, want %d (%v)", statuses, from, configuration, n, len(want), err)
+					}
 				}
 			}
 		}

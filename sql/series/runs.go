@@ -39,22 +39,20 @@ func (r *Reader) Runs(ctx context.Context, q plugins.RunsQuery) ([]plugins.Run, 
 		return nil, plugins.Invalid("beforeId", "expected a UUID, and a time in before")
 	case !IsTime(q.Before):
 		return nil, plugins.Invalid("before", "expected a time in the years 1 to 9999")
-	case !IsTime(q.From):
-		return nil, plugins.Invalid("from", "expected a time in the years 1 to 9999")
+	case !IsTime(q.From) || !IsTime(q.To):
+		return nil, plugins.Invalid("from", "expected times in the years 1 to 9999")
 	case q.Limit < 1 || q.Limit > MaxRuns:
 		return nil, plugins.Invalid("limit", "expected a whole number from 1 to %d", MaxRuns)
 	}
-	before, from := "infinity", "-infinity"
-	if !q.From.IsZero() {
-		from = Timestamp(q.From)
-	}
+	before := "infinity"
+	from, to := within(q)
 	if !q.Before.IsZero() {
 		before = Timestamp(q.Before)
 	}
 	configuration := sql.NullString{String: q.ConfigurationID, Valid: q.ConfigurationID != ""}
 	beforeID := cmp.Or(q.BeforeID, "00000000-0000-0000-0000-000000000000") // no ID is less
 	runs, err := plugins.Rows(ctx, r.DB, scanRun, runsSQL, q.SystemID, configuration, before, beforeID, q.Limit, q.SourceID,
-		statuses(q.Statuses), from)
+		statuses(q.Statuses), from, to)
 	if err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
@@ -74,6 +72,18 @@ func statuses(all []plugins.Status) any {
 		return nil
 	}
 	return pq.Array(all)
+}
+
+// within is the range of times of a query, as a statement takes it.
+func within(q plugins.RunsQuery) (from, to string) {
+	from, to = "-infinity", "infinity"
+	if !q.From.IsZero() {
+		from = Timestamp(q.From)
+	}
+	if !q.To.IsZero() {
+		to = Timestamp(q.To)
+	}
+	return from, to
 }
 
 // Run implements [plugins.History].
@@ -101,12 +111,9 @@ func (r *Reader) CountRuns(ctx context.Context, q plugins.RunsQuery) (n int, err
 	case !isSource(q.SourceID):
 		return 0, errSource()
 	}
-	from := "-infinity"
-	if !q.From.IsZero() {
-		from = Timestamp(q.From)
-	}
+	from, to := within(q)
 	if err := r.DB.QueryRowContext(ctx, runsCountSQL, q.SystemID, q.ConfigurationID, q.SourceID,
-		statuses(q.Statuses), from).Scan(&n); err != nil {
+		statuses(q.Statuses), from, to).Scan(&n); err != nil {
 		return 0, fmt.Errorf("count runs: %w", err)
 	}
 	return n, nil

@@ -1,7 +1,7 @@
 -- Lists the newest runs of one check, or of all checks of a system: of each check by its index only as many as are
 -- asked for, so that the cost does not grow with the history.
 -- $1 system, $2 configuration or null, $3 and $4 the run before which to begin, by time and ID, $5 how many,
--- $6 source or null, $7 statuses or null, $8 the time from which on
+-- $6 source or null, $7 statuses or null, $8 the time from which on, $9 and before which
 --
 -- Which checks have runs is told by their sums, which are kept longer and are not divided by day: to look for them
 -- in each partition of the runs would take most of the time. They also tell which checks a source never made, so that
@@ -23,7 +23,7 @@ cross join lateral (
   where r.system_id = $1 and r.configuration_id = c.configuration_id
     and r.executed_at <= $3 -- so that days after it are not looked at
     and (r.executed_at, r.run_id) < ($3::timestamptz, $4::uuid)
-    and r.executed_at >= $8
+    and r.executed_at >= $8 and r.executed_at < $9
     and ($6::text is null or r.source_id = $6)
     and ($7::text[] is null or r.status = any ($7))
   order by r.executed_at desc, r.run_id desc

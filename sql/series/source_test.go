@@ -151,10 +151,10 @@ func TestASourceIsNoPartOfThePlanUnlessItIsAskedFor(t *testing.T) {
 		file          string
 		before, after []any // of the source
 	}{
-		{"runs.sql", []any{"shop", nil, "infinity", aCheck(0), 100}, []any{nil, "-infinity"}},
-		{"runs.sql", []any{"shop", aCheck(1), "infinity", aCheck(0), 100}, []any{nil, "-infinity"}},
-		{"runs_count.sql", []any{"shop", ""}, []any{nil, "-infinity"}},
-		{"runs_count.sql", []any{"shop", aCheck(1)}, []any{nil, "-infinity"}},
+		{"runs.sql", []any{"shop", nil, "infinity", aCheck(0), 100}, []any{nil, "-infinity", "infinity"}},
+		{"runs.sql", []any{"shop", aCheck(1), "infinity", aCheck(0), 100}, []any{nil, "-infinity", "infinity"}},
+		{"runs_count.sql", []any{"shop", ""}, []any{nil, "-infinity", "infinity"}},
+		{"runs_count.sql", []any{"shop", aCheck(1)}, []any{nil, "-infinity", "infinity"}},
 		{"series.sql", []any{"shop", aCheck(1), hour.Add(-day), hour, hour.Truncate(day).Add(-day)}, nil},
 	} {
 		text, err := os.ReadFile(statement.file)

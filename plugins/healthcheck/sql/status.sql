@@ -1,4 +1,4 @@
--- The checks of a system that are on, by name, with what each is taken for, each once for each source that has to make it,
+-- The checks of a system by name, with what each is taken for, each once for each source that has to make it,
 -- this server ('') first, with what is known of it there, and the error of ours that is open. Where there is no source, it
 -- is null and its name is ''.
 select a.configuration_id, c.name, c.type, a.status, a.since, x.source_id, coalesce(x.name, ''), coalesce(x.offline, false), s.status,
@@ -17,5 +17,5 @@ left join healthcheck.states s
     on s.system_id = a.system_id and s.configuration_id = a.configuration_id and s.source_id = x.source_id
 left join healthcheck.errors e
     on e.system_id = a.system_id and e.configuration_id = a.configuration_id and e.source_id = x.source_id and e.ended_at is null
-where a.system_id = $1::text and a.enabled and not a.held
+where a.system_id = $1::text
 order by c.name_key, x.source_id

@@ -1,4 +1,4 @@
--- What the checks that are on of the systems $1 are taken for, by system and name.
+-- What the checks of the systems $1 are taken for, by system and name.
 select a.system_id, a.configuration_id, c.name, a.status, a.since, s.last_run_at, s.latency_ms
 from healthcheck.assignments a
 join healthcheck.configurations c on c.id = a.configuration_id
@@ -7,5 +7,5 @@ left join lateral (
     from healthcheck.states s
     where s.system_id = a.system_id and s.configuration_id = a.configuration_id
 ) s on true
-where a.system_id = any ($1::text[]) and a.enabled and not a.held
+where a.system_id = any ($1::text[])
 order by a.system_id, c.name_key
