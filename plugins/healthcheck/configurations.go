@@ -69,7 +69,7 @@ type ConfigurationInput struct {
 	Name            string             `json:"name"`
 	Description     string             `json:"description,omitempty"`
 	Type            string             `json:"type"`
-	Config          json.RawMessage    `json:"config"`
+	Config          json.RawMessage    `json:"config,omitempty"`     // {} if it is absent
 	Assertions      []engine.Assertion `json:"assertions,omitempty"` // at most 50
 	IntervalSeconds int                `json:"intervalSeconds"`      // 1 to 2,592,000
 	TimeoutMs       int                `json:"timeoutMs"`            // 100 to 120,000

@@ -215,6 +215,10 @@ func invalid(t *testing.T, s *servertest.Server) {
 		s.Do(t, "POST", base+"/configurations", editor, body).IsInvalid(t, test.field, test.message)
 		s.Do(t, "PUT", base+"/configurations/"+kept.ID, editor, body).IsInvalid(t, test.field, test.message)
 	}
+	without := input("Bad", "", 60)
+	delete(without, "config")
+	s.Do(t, "POST", base+"/configurations", editor, without).IsInvalid(t, "config.url", "expected this field, but it is missing")
+	s.Do(t, "POST", base+"/try", editor, without).IsInvalid(t, "config.url", "expected this field, but it is missing")
 	sys := system(t, s, "Invalid")
 	path := base + "/systems/" + sys + "/checks/" + kept.ID
 	s.Do(t, "PUT", path, editor, `{}`).IsInvalid(t, "enabled", "expected true or false")
