@@ -162,6 +162,26 @@ func TestARunThatFailedBeforeItMeasuredIsNotAsserted(t *testing.T) {
 	if report.Assertions != nil || report.Message != "there was no valid answer" || string(report.Result) != `{"error":"connection refused by 192.0.2.1"}` {
 		t.Errorf("got %+v", report)
 	}
+	for _, test := range []struct {
+		paths    []string
+		asserted bool
+	}{
+		{[]string{"phases.dnsMs"}, false}, // a name was looked up, where an address needs none
+		{[]string{"phases.dnsMs", "phases.connectMs", "address"}, false},
+		{[]string{"address", "status"}, true},
+		{[]string{"phases.connectMs", "phase"}, true},
+	} {
+		report := runOf(t, t.Context(), func(ctx context.Context, _ *probe) Outcome {
+			var m Measured
+			for _, path := range test.paths {
+				m.Set(path, 1)
+			}
+			return Failed(ctx, errors.New("connection refused"), m)
+		})
+		if (report.Assertions != nil) != test.asserted || report.Message != "there was no valid answer" {
+			t.Errorf("%q: got %+v", test.paths, report)
+		}
+	}
 }
 
 func TestALatencyIsWhatHistoryCanHold(t *testing.T) {
