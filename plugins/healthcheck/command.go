@@ -5,7 +5,8 @@
 //	checkstack check -set tls.serverName=mail.example.org -set starttls=smtp tls mail.example.org:25
 //
 // It prints how the target is, what was measured, and every assertion with what there was. The exit code is 0 if it is
-// healthy, 1 if it is not, and 2 if nobody can tell: the command was not understood, or the run could not be made here.
+// healthy, 1 if it is not, and 2 if nobody can tell: the command was not understood, or the run could not be made here. With a type
+// and no target it says what fields the type has.
 
 package healthcheck
 
@@ -15,10 +16,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"checkstack/plugins"
 	"checkstack/plugins/healthcheck/checks"
@@ -30,9 +33,9 @@ func Commands() []plugins.Command {
 	var c oneCheck
 	return []plugins.Command{{
 		Name:    "check",
-		Summary: "make one run of a check and print what it finds",
+		Summary: "make one run of a check and print what it finds; <type> -h says what a type knows",
 		Flags:   c.flags,
-		Args:    "<type> <target>",
+		Args:    "http|tcp|tls|dns|ping|postgres|mysql|redis|ssh|grpc|websocket|exec <target>", // a test compares them with those that there are
 		Run: func(ctx context.Context, p plugins.Process) int {
 			c.policy.Getenv = p.Getenv
 			return c.run(ctx, p)
@@ -45,9 +48,12 @@ type oneCheck struct {
 	policy     engine.Policy
 	timeout    time.Duration
 	assertions []engine.Assertion
-	config     map[string]any
+	settings   []setting
 	asJSON     bool
 }
+
+// setting is a field and its value, which is understood once the type is known.
+type setting struct{ name, value string }
 
 func (c *oneCheck) flags(f *plugins.Flags) {
 	c.policy.Flags(f)
@@ -57,44 +63,19 @@ func (c *oneCheck) flags(f *plugins.Flags) {
 	f.Func("assert", "`assertion` such as 'status in [200,204]', or 'latencyMs lt 500 degraded'; may be given again (default none)", func(s string) error {
 		a, err := engine.ParseAssertion(s)
 		if err != nil {
-			return fmt.Errorf("expected an assertion such as 'status in [200,204]': %w", err)
+			return err
 		}
 		c.assertions = append(c.assertions, a)
 		return nil
 	})
 	f.Func("set", "`field=value` of the configuration, as tls.verify=false; may be given again (default none)", func(s string) error {
-		if c.config == nil {
-			c.config = make(map[string]any)
-		}
 		name, value, ok := strings.Cut(s, "=")
 		if !ok || name == "" {
-			return fmt.Errorf("expected field=value")
+			return errors.New("expected field=value")
 		}
-		return put(c.config, strings.Split(name, "."), value)
-	})
-}
-
-// put sets a field of a configuration. A value is JSON, or a text if it is none.
-func put(object map[string]any, path []string, value string) error {
-	if len(path) == 1 {
-		var v any
-		d := json.NewDecoder(strings.NewReader(value))
-		d.UseNumber()
-		if d.Decode(&v) != nil || d.More() {
-			v = value
-		}
-		object[path[0]] = v
+		c.settings = append(c.settings, setting{name, value})
 		return nil
-	}
-	within, ok := object[path[0]].(map[string]any)
-	if object[path[0]] == nil {
-		within, ok = make(map[string]any), true
-		object[path[0]] = within
-	}
-	if !ok {
-		return fmt.Errorf("expected fields below %s, which is a value already", path[0])
-	}
-	return put(within, path[1:], value)
+	})
 }
 
 func (c *oneCheck) run(ctx context.Context, p plugins.Process) int {
@@ -103,19 +84,32 @@ func (c *oneCheck) run(ctx context.Context, p plugins.Process) int {
 	for _, t := range types {
 		names = append(names, t.Type())
 	}
-	if len(p.Args) < 2 {
-		fmt.Fprintf(p.Stderr, "checkstack check: expected a type and a target, as in: checkstack check http https://example.org\nTypes: %s\n", strings.Join(names, ", "))
+	refuse := func(format string, args ...any) int {
+		fmt.Fprintf(p.Stderr, "checkstack check: "+format+"\n", args...)
 		return 2
+	}
+	if len(p.Args) == 0 {
+		return refuse("expected a type and a target, as in: checkstack check http https://example.org\nTypes: %s", strings.Join(names, ", "))
 	}
 	i := slices.Index(names, p.Args[0])
 	if i < 0 {
-		fmt.Fprintf(p.Stderr, "checkstack check: expected a type, one of %s, not %q\n", strings.Join(names, ", "), p.Args[0])
-		return 2
+		return refuse("expected a type, one of %s, not %q%s", strings.Join(names, ", "), engine.Cut(p.Args[0], 100), meant(p.Args[0]))
 	}
-	plan, err := c.plan(types[i], p.Args[1], p.Args[2:])
+	root, err := fieldsOf(types[i])
+	switch {
+	case err != nil:
+		return refuse("%v", err)
+	case len(p.Args) == 1:
+		return refuse("expected a target\n\n%s", strings.TrimSuffix(describe(types[i], root), "\n"))
+	case slices.Contains([]string{"-h", "-help", "--help"}, p.Args[1]):
+		if _, err := io.WriteString(p.Stdout, describe(types[i], root)); err != nil {
+			return refuse("%v", err)
+		}
+		return 0
+	}
+	plan, err := c.plan(types[i], root, p.Args[1], p.Args[2:])
 	if err != nil {
-		fmt.Fprintf(p.Stderr, "checkstack check: %s\n", said(err))
-		return 2
+		return refuse("%s", c.said(err))
 	}
 	report := plan.Run(ctx)
 	if ctx.Err() != nil {
@@ -139,20 +133,43 @@ func (c *oneCheck) run(ctx context.Context, p plugins.Process) int {
 	return 0
 }
 
+// schemes are those of URLs, and the types that have them.
+var schemes = map[string]string{"http": "http", "https": "http", "ws": "websocket", "wss": "websocket"}
+
+// meant says what somebody may have meant who gave the scheme of a URL, or all of it, for a type.
+func meant(s string) string {
+	scheme, _, isURL := strings.Cut(s, "://")
+	kind, ok := schemes[scheme]
+	switch {
+	case !ok:
+		return ""
+	case isURL:
+		return "; the type comes before the URL: checkstack check " + kind + " " + scheme + "://…"
+	}
+	return "; the scheme belongs to the URL: checkstack check " + kind + " " + scheme + "://…"
+}
+
 // plan compiles what the command line says. The target is the first field that the type requires; what follows it are the
-// arguments of a command.
-func (c *oneCheck) plan(kind engine.Type, target string, rest []string) (*engine.Plan, error) {
-	var schema struct{ Required []string }
-	if err := json.Unmarshal(kind.Schema(), &schema); err != nil {
-		return nil, err
+// arguments of a command, where the type has some.
+func (c *oneCheck) plan(kind engine.Type, root *field, target string, rest []string) (*engine.Plan, error) {
+	args := root.Properties["args"]
+	if strings.HasPrefix(target, "-") || len(rest) > 0 && args == nil {
+		return nil, fmt.Errorf("expected one target; flags go before the type, as in checkstack check -assert … http https://…")
 	}
-	config := c.config
-	if config == nil {
-		config = make(map[string]any)
+	config := make(map[string]any)
+	for _, s := range c.settings {
+		first, _, _ := strings.Cut(s.name, ".")
+		switch {
+		case first == root.target():
+			return nil, plugins.Invalid("config."+first, "expected it once, but both -set and the target, %q, say what it is", engine.Cut(target, 100))
+		case first == "args" && len(rest) > 0:
+			return nil, plugins.Invalid("config."+first, "expected it once, but both -set and what follows the target say what it is")
+		}
+		if err := root.set(config, "config", s.name, s.value); err != nil {
+			return nil, err
+		}
 	}
-	if len(schema.Required) > 0 && target != "" {
-		config[schema.Required[0]] = target
-	}
+	config[root.target()] = target
 	if len(rest) > 0 {
 		config["args"] = rest
 	}
@@ -163,12 +180,22 @@ func (c *oneCheck) plan(kind engine.Type, target string, rest []string) (*engine
 	return engine.Compile(engine.Spec{Type: kind, Config: data, Assertions: c.assertions, Timeout: c.timeout, Policy: &c.policy})
 }
 
-// said is what an error says, with the field that it is about.
-func said(err error) string {
-	if e, ok := errors.AsType[*plugins.Error](err); ok {
-		return strings.TrimPrefix(e.Field+": "+e.Message, ": ")
+var valueField = regexp.MustCompile(`^assertions\[(\d+)\]\.value$`)
+
+// said is what an error says, with the field that it is about. A value that is a text may have swallowed a word that was meant as
+// a severity.
+func (c *oneCheck) said(err error) string {
+	e, ok := errors.AsType[*plugins.Error](err)
+	if !ok {
+		return err.Error()
 	}
-	return err.Error()
+	message := strings.TrimPrefix(e.Field+": "+e.Message, ": ")
+	if at := valueField.FindStringSubmatch(e.Field); at != nil {
+		if i, err := strconv.Atoi(at[1]); err == nil && i < len(c.assertions) && strings.HasPrefix(string(c.assertions[i].Value), `"`) {
+			message += "; after the value there may be degraded or unhealthy"
+		}
+	}
+	return message
 }
 
 func printJSON(w io.Writer, report engine.Report) error {
@@ -200,11 +227,11 @@ func printReport(w io.Writer, report engine.Report) error {
 		if !a.OK {
 			verdict = "FAIL"
 		}
-		actual, err := json.Marshal(a.Actual)
-		if err != nil {
-			return err
+		words := []string{verdict, a.Path, a.Op}
+		if len(a.Value) > 0 {
+			words = append(words, plain(a.Value))
 		}
-		fmt.Fprintf(&b, "  %s %s %s %s, got %s", verdict, a.Path, a.Op, a.Value, actual)
+		fmt.Fprintf(&b, "  %s, got %s", strings.Join(words, " "), plain(a.Actual))
 		if a.Error != "" {
 			fmt.Fprintf(&b, " (%s)", a.Error)
 		}
@@ -212,6 +239,19 @@ func printReport(w io.Writer, report engine.Report) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// plain writes a value as JSON in which <, > and & stand for themselves, as they do at a terminal.
+func plain(v any) string {
+	data, err := json.Marshal(v)
+	value, ok := readJSON(string(data))
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err != nil || !ok || e.Encode(value) != nil {
+		return string(data)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // measuredLines flattens an object: "phases.dnsMs" and its value.
@@ -231,11 +271,13 @@ func measuredLines(prefix string, object json.RawMessage) (lines [][2]string) {
 			lines = append(lines, measuredLines(path+".", value)...)
 			continue
 		}
-		text := string(value)
-		if s, err := strconv.Unquote(text); err == nil && !strings.ContainsAny(s, "\n\r\t") {
-			text = s
+		text := plain(value)
+		if s, err := strconv.Unquote(text); err == nil {
+			if text = s; strings.ContainsFunc(s, unicode.IsControl) { // which would mean something to a terminal
+				text = strconv.Quote(s)
+			}
 		}
-		lines = append(lines, [2]string{path, engine.Shorten(text, 200)})
+		lines = append(lines, [2]string{path, engine.Cut(text, 200)})
 	}
 	return lines
 }

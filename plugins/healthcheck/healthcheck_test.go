@@ -188,6 +188,8 @@ func invalid(t *testing.T, s *servertest.Server) {
 	if string(kept.Config) != `{"url":"http://example.org"}` {
 		t.Errorf("the config is %s", kept.Config)
 	}
+	const noField = "there is no such field; the fields are url, method, headers, body, auth, expectStatus, expectBody, followRedirects, maxRedirects, version, " +
+		"ipVersion, tlsVerify, tls, proxy, proxyUsername, proxyPassword"
 	for _, test := range []struct{ field, value, message string }{
 		{"name", `" "`, "expected a text of 1 to 200 characters, not an empty one"},
 		{"name", `"` + strings.Repeat("ä", 201) + `"`, "expected a text of 1 to 200 characters, not 201"},
@@ -199,9 +201,9 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"config.url", `{}`, "expected this field, but it is missing"},
 		{"config.url", `{"url":"example.org"}`, "expected an absolute URL such as https://example.org/health"},
 		{"config.method", `{"url":"http://example.org","method":"get"}`, "expected a method in capital letters, such as GET"},
-		{"config.URL", `{"url":"ftp://example.org","URL":"http://example.org"}`, "there is no such field"},
+		{"config.URL", `{"url":"ftp://example.org","URL":"http://example.org"}`, noField},
 		{"config.url", `{"url":"ftp://example.org","url":"http://example.org"}`, "expected this field once"},
-		{"config.speed", `{"url":"http://example.org","speed":1}`, "there is no such field"},
+		{"config.speed", `{"url":"http://example.org","speed":1}`, noField},
 		{"intervalSeconds", `0`, "expected this field, a whole number of seconds from 1 to 2592000"},
 		{"intervalSeconds", `2592001`, "expected a whole number of seconds from 1 to 2592000, not 2592001"},
 		{"intervalSeconds", `1.5`, "expected a whole number, not number 1.5"},
@@ -215,6 +217,10 @@ func invalid(t *testing.T, s *servertest.Server) {
 		s.Do(t, "POST", base+"/configurations", editor, body).IsInvalid(t, test.field, test.message)
 		s.Do(t, "PUT", base+"/configurations/"+kept.ID, editor, body).IsInvalid(t, test.field, test.message)
 	}
+	without := input("Bad", "", 60)
+	delete(without, "config")
+	s.Do(t, "POST", base+"/configurations", editor, without).IsInvalid(t, "config.url", "expected this field, but it is missing")
+	s.Do(t, "POST", base+"/try", editor, without).IsInvalid(t, "config.url", "expected this field, but it is missing")
 	sys := system(t, s, "Invalid")
 	path := base + "/systems/" + sys + "/checks/" + kept.ID
 	thresholds := `{"mode":"window","windowSize":7,"healthy":{"minSuccessCount":2},"degraded":{"minFailureCount":3},"unhealthy":{"minFailureCount":4}}`

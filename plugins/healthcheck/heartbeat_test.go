@@ -31,7 +31,7 @@ var tokenForm = regexp.MustCompile(`^hb_[A-Za-z0-9_-]{32}$`)
 // beating makes a heartbeat of a system, and returns its token.
 func beating(t testing.TB, s *servertest.Server, name string, interval int) (sys, configuration, token string) {
 	t.Helper()
-	in := map[string]any{"name": name, "type": "heartbeat", "config": map[string]any{}, "intervalSeconds": interval, "timeoutMs": 100}
+	in := map[string]any{"name": name, "type": "heartbeat", "intervalSeconds": interval, "timeoutMs": 100}
 	c := servertest.Decode[struct{ ID string }](t, s.Do(t, "POST", base+"/configurations", s.Token(t, "editor"), in), 201)
 	sys = system(t, s, name)
 	a := assignStrictly(t, s, sys, c.ID)

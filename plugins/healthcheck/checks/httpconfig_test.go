@@ -84,6 +84,8 @@ func TestEveryBadFieldOfAnHTTPCheckIsRefusedByName(t *testing.T) {
 	const status = `expected an array of 1 to 50 codes from 100 to 599 or classes such as "2xx"`
 	const proxy = "expected the URL of a proxy such as http://proxy.example.org:3128, https:// or socks5://"
 	const absolute = "expected an absolute URL such as https://example.org/health"
+	const noField = "there is no such field; the fields are url, method, headers, body, auth, expectStatus, expectBody, followRedirects, maxRedirects, version, " +
+		"ipVersion, tlsVerify, tls, proxy, proxyUsername, proxyPassword"
 	for _, test := range []struct{ fields, field, message string }{
 		{`"url":""`, "url", "expected a number of characters from 1 to 2000, not 0"},
 		{`"url":null`, "url", "expected this field, but it is missing"},
@@ -157,11 +159,11 @@ func TestEveryBadFieldOfAnHTTPCheckIsRefusedByName(t *testing.T) {
 		{`"proxy":"http://a:b@c"`, "proxy", "expected a URL without user name and password; proxyUsername and proxyPassword are for them"},
 		{`"proxyPassword":"a"`, "proxy", "expected a proxy for the user name and the password"},
 		{`"proxy":"http://a","proxyPassword":"a"`, "proxyUsername", "expected a user name for the password"},
-		{`"timeout":5`, "timeout", "there is no such field"},
-		{`"URL":"http://example.org"`, "URL", "there is no such field"},
-		{`"url":"ftp://example.org","URL":"http://example.org"`, "URL", "there is no such field"},
-		{`"tl\u017fVerify":false`, "tlſVerify", "there is no such field"}, // a letter that folds to s
-		{`"Method":7`, "Method", "there is no such field"},
+		{`"timeout":5`, "timeout", noField},
+		{`"URL":"http://example.org"`, "URL", noField},
+		{`"url":"ftp://example.org","URL":"http://example.org"`, "URL", noField},
+		{`"tl\u017fVerify":false`, "tlſVerify", noField}, // a letter that folds to s
+		{`"Method":7`, "Method", noField},
 		{`"url":"ftp://example.org","url":"http://example.org"`, "url", "expected this field once"},
 		{`"method":"GET","method":null`, "method", "expected this field once"},
 	} {

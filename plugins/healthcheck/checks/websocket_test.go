@@ -299,7 +299,7 @@ func TestEveryBadFieldOfAWebSocketIsRefusedByName(t *testing.T) {
 		{`"url":"ws://a","subprotocols":["a b"]`, "subprotocols", "expected names of letters, digits and dashes, each once"},
 		{`"url":"ws://a","send":"` + strings.Repeat("ä", 32769) + `"`, "send", "expected at most 65536 bytes, not 65538"},
 		{`"url":"wss://a","tls":{"ca":"a"}`, "tls.ca", "expected certificates in PEM"},
-		{`"url":"ws://a","method":"GET"`, "method", "there is no such field"},
+		{`"url":"ws://a","method":"GET"`, "method", "there is no such field; the fields are url, headers, origin, subprotocols, send, expect, tls"},
 	} {
 		_, err := WebSocket(nil).Compile(json.RawMessage("{" + test.fields + "}"))
 		e, ok := errors.AsType[*plugins.Error](err)

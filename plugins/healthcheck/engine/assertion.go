@@ -23,6 +23,7 @@ import (
 	"regexp"
 	"regexp/syntax"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -41,7 +42,7 @@ type Assertion struct {
 type AssertionResult struct {
 	Assertion
 	OK     bool   `json:"ok"`
-	Actual any    `json:"actual"`          // at most 200 characters of a text; null where nothing was measured
+	Actual any    `json:"actual"`          // at most 200 characters of a text, the last of which is … if it was longer; null where nothing was measured
 	Error  string `json:"error,omitempty"` // why it could not be compared
 }
 
@@ -106,11 +107,11 @@ func compileAssertions(paths []Path, written, expanded []Assertion) (Assertions,
 		if err := c.compileOp(field+".op", kind); err != nil {
 			return nil, err
 		}
-		if err := c.compileValue(field+".value", kind); err != nil {
+		if err := c.compileValue(field+".value", kind, written[i].Value); err != nil {
 			return nil, err
 		}
 		if a.Severity != "" && a.Severity != "degraded" && a.Severity != "unhealthy" {
-			return nil, plugins.Invalid(field+".severity", "expected degraded or unhealthy")
+			return nil, plugins.Invalid(field+".severity", "expected degraded or unhealthy, not %s", quoted(a.Severity))
 		}
 		c.Assertion = written[i]
 		c.Value = compact(c.Value)
@@ -154,13 +155,13 @@ func (c *compiledAssertion) compilePath(field string, paths []Path) (Kind, error
 			return p.Kind, nil
 		}
 	}
-	return "", plugins.Invalid(field, "expected one of %s", strings.Join(append(known, latencyPath), ", "))
+	return "", plugins.Invalid(field, "expected one of %s, not %s", strings.Join(append(known, latencyPath), ", "), quoted(c.Path))
 }
 
 // compileOp checks that the operator fits what is compared.
 func (c *compiledAssertion) compileOp(field string, kind Kind) error {
 	if !slices.Contains(operators, c.Op) {
-		return plugins.Invalid(field, "expected one of %s", strings.Join(operators, ", "))
+		return plugins.Invalid(field, "expected one of %s, not %s", strings.Join(operators, ", "), quoted(c.Op))
 	}
 	sent := c.source == fromHeader || c.source == fromBody // a text that may hold a number
 	fitting := slices.DeleteFunc(slices.Clone(operators), func(op string) bool {
@@ -175,18 +176,19 @@ func (c *compiledAssertion) compileOp(field string, kind Kind) error {
 		return false
 	})
 	if !slices.Contains(fitting, c.Op) {
-		return plugins.Invalid(field, "expected one of %s for this path, whose values are of the kind %s", strings.Join(fitting, ", "), kind)
+		return plugins.Invalid(field, "expected one of %s for this path, whose values are of the kind %s, not %s", strings.Join(fitting, ", "), kind, quoted(c.Op))
 	}
 	return nil
 }
 
-func (c *compiledAssertion) compileValue(field string, kind Kind) error {
+// compileValue understands the value. Errors repeat it as it was written, because what its placeholders stand for may be secret.
+func (c *compiledAssertion) compileValue(field string, kind Kind, written json.RawMessage) error {
 	if c.Op == "exists" || c.Op == "empty" {
 		c.want = true
 		if len(c.Value) > 0 {
 			is := string(c.Value) == "true"
 			if c.want = is; !is && string(c.Value) != "false" {
-				return plugins.Invalid(field, "expected true, false or nothing")
+				return plugins.Invalid(field, "expected true, false or nothing, not %s", brief(written))
 			}
 		}
 		return nil
@@ -206,15 +208,19 @@ func (c *compiledAssertion) compileValue(field string, kind Kind) error {
 	}
 	switch c.Op {
 	case "eq", "ne":
-		c.want, err = comparable(field, kind, value)
+		c.want, err = comparable(field, kind, value, written)
 	case "in":
-		list, _ := value.([]any)
+		list, isList := value.([]any)
+		entries, _ := membersOf(written, '[')
+		if !isList {
+			return plugins.Invalid(field, "expected a list of 1 to %d values such as [200,204], not %s", maxAlternatives, brief(written))
+		}
 		if len(list) == 0 || len(list) > maxAlternatives {
-			return plugins.Invalid(field, "expected a list of 1 to %d values", maxAlternatives)
+			return plugins.Invalid(field, "expected a list of 1 to %d values, not of %d", maxAlternatives, len(list))
 		}
 		c.wants = make([]any, len(list))
 		for i := 0; err == nil && i < len(list); i++ {
-			c.wants[i], err = comparable(fmt.Sprintf("%s[%d]", field, i), kind, list[i])
+			c.wants[i], err = comparable(fmt.Sprintf("%s[%d]", field, i), kind, list[i], entries[i].value)
 		}
 	case "contains":
 		if text, isText := value.(string); isText && text == "" || !isText && kind != Any {
@@ -226,7 +232,7 @@ func (c *compiledAssertion) compileValue(field string, kind Kind) error {
 	default:
 		limit, ok := asNumber(value)
 		if !ok {
-			return plugins.Invalid(field, "expected a number")
+			return plugins.Invalid(field, "expected a number, not %s", brief(written))
 		}
 		c.limit = limit
 	}
@@ -234,7 +240,7 @@ func (c *compiledAssertion) compileValue(field string, kind Kind) error {
 }
 
 // comparable checks that a value can equal one of a kind. A number may be written as a text, which is all that a placeholder can give.
-func comparable(field string, kind Kind, value any) (any, error) {
+func comparable(field string, kind Kind, value any, written json.RawMessage) (any, error) {
 	_, isText := value.(string)
 	_, isBool := value.(bool)
 	n, isNumber := asNumber(value)
@@ -242,15 +248,15 @@ func comparable(field string, kind Kind, value any) (any, error) {
 	case kind == Number && isNumber:
 		return n, nil
 	case kind == Number:
-		return nil, plugins.Invalid(field, "expected a number")
+		return nil, plugins.Invalid(field, "expected a number, not %s", brief(written))
 	case kind == Text && !isText && !isNumber:
-		return nil, plugins.Invalid(field, "expected a text or a number")
+		return nil, plugins.Invalid(field, "expected a text or a number, not %s", brief(written))
 	case kind == Bool && !isBool:
-		return nil, plugins.Invalid(field, "expected true or false")
+		return nil, plugins.Invalid(field, "expected true or false, not %s", brief(written))
 	case kind == Texts:
 		list, ok := value.([]any)
 		if !ok || slices.ContainsFunc(list, func(entry any) bool { _, is := entry.(string); return !is }) {
-			return nil, plugins.Invalid(field, "expected a list of texts")
+			return nil, plugins.Invalid(field, "expected a list of texts, not %s", brief(written))
 		}
 	}
 	return value, nil
@@ -289,6 +295,10 @@ func decodeJSON(data []byte) (any, error) {
 	}
 	return value, nil
 }
+
+// quoted and brief repeat what was given, a text and a value, in the message of an error.
+func quoted(text string) string          { return strconv.Quote(Cut(text, maxShown)) }
+func brief(value json.RawMessage) string { return Cut(string(compact(value)), maxShown) }
 
 // compact writes a value without the space between its parts, for messages.
 func compact(data json.RawMessage) json.RawMessage {
@@ -344,8 +354,10 @@ func ParseAssertion(s string) (Assertion, error) {
 	path, rest := cutPath(strings.TrimSpace(s))
 	op, rest, _ := strings.Cut(strings.TrimSpace(rest), " ")
 	rest = strings.TrimSpace(rest)
-	if path == "" || !slices.Contains(operators, op) {
-		return Assertion{}, fmt.Errorf("expected a path, one of %s, and a value, such as status in [200,204]", strings.Join(operators, " "))
+	if known := strings.Join(operators, " "); path == "" || op == "" {
+		return Assertion{}, fmt.Errorf("expected a path, one of %s, and a value, such as status in [200,204]", known)
+	} else if !slices.Contains(operators, op) {
+		return Assertion{}, fmt.Errorf("expected one of %s after %s, not %s", known, Shorten(path, maxShown), quoted(op))
 	}
 	a := Assertion{Path: path, Op: op}
 	unary := op == "exists" || op == "empty"
@@ -360,9 +372,9 @@ func ParseAssertion(s string) (Assertion, error) {
 	case unary && rest == "":
 		return a, nil
 	case rest == "":
-		return Assertion{}, fmt.Errorf("expected a value after %s %s", Shorten(path, 100), op)
+		return Assertion{}, fmt.Errorf("expected a value after %s %s", Shorten(path, maxShown), op)
 	case unary && rest != "true" && rest != "false":
-		return Assertion{}, fmt.Errorf("expected true or false after %s %s", Shorten(path, 100), op)
+		return Assertion{}, fmt.Errorf("expected true, false or nothing after %s %s, and then perhaps degraded or unhealthy, not %s", Shorten(path, maxShown), op, quoted(rest))
 	}
 	text := op == "matches" || op == "contains" && !strings.HasPrefix(path, "json.") // of which a number is the text of it
 	if a.Value = json.RawMessage(rest); !json.Valid(a.Value) || text && rest[0] != '"' {

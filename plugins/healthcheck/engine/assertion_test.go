@@ -24,38 +24,38 @@ func TestABadAssertionIsRefusedByField(t *testing.T) {
 	const all = "eq, ne, lt, le, gt, ge, in, contains, matches, exists, empty"
 	const known = "expected one of status, banner, open, names, header.*, json.*, body, rows.*, reply, latencyMs"
 	fits := func(ops, kind string) string {
-		return "op: expected one of " + ops + " for this path, whose values are of the kind " + kind
+		return "op: expected one of " + ops + " for this path, whose values are of the kind " + kind + ", not "
 	}
 	for _, test := range []struct{ assertion, refused string }{
-		{`{"op":"eq","value":1}`, "path: " + known},
-		{`{"path":"Status","op":"eq","value":1}`, "path: " + known},
-		{`{"path":"status.x","op":"eq","value":1}`, "path: " + known},
-		{`{"path":"header","op":"exists"}`, "path: " + known},
+		{`{"op":"eq","value":1}`, "path: " + known + `, not ""`},
+		{`{"path":"Status","op":"eq","value":1}`, "path: " + known + `, not "Status"`},
+		{`{"path":"status.x","op":"eq","value":1}`, "path: " + known + `, not "status.x"`},
+		{`{"path":"header","op":"exists"}`, "path: " + known + `, not "header"`},
 		{`{"path":"header.","op":"exists"}`, "path: expected a name of at most 500 characters without spaces after header."},
 		{`{"path":"header.a b","op":"exists"}`, "path: expected a name of at most 500 characters without spaces after header."},
 		{`{"path":"json.a","op":"exists"}`, "path: expected a JSON path such as $.items[0].name"},
 		{`{"path":"json.$.a..b","op":"exists"}`, "path: expected .name, ['name'], [0], [-1], .* or [*] at character 4 of the JSON path"},
-		{`{"path":"status"}`, "op: expected one of " + all},
-		{`{"path":"status","op":"=","value":1}`, "op: expected one of " + all},
-		{`{"path":"status","op":"contains","value":1}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number")},
-		{`{"path":"latencyMs","op":"matches","value":"1"}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number")},
-		{`{"path":"banner","op":"lt","value":1}`, fits("eq, ne, in, contains, matches, exists, empty", "string")},
-		{`{"path":"open","op":"empty"}`, fits("eq, ne, in, exists", "boolean")},
-		{`{"path":"names","op":"in","value":["a"]}`, fits("eq, ne, contains, matches, exists, empty", "strings")},
-		{`{"path":"rows.a","op":"matches","value":"1"}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number")},
+		{`{"path":"status"}`, "op: expected one of " + all + `, not ""`},
+		{`{"path":"status","op":"=","value":1}`, "op: expected one of " + all + `, not "="`},
+		{`{"path":"status","op":"contains","value":1}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number") + `"contains"`},
+		{`{"path":"latencyMs","op":"matches","value":"1"}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number") + `"matches"`},
+		{`{"path":"banner","op":"lt","value":1}`, fits("eq, ne, in, contains, matches, exists, empty", "string") + `"lt"`},
+		{`{"path":"open","op":"empty"}`, fits("eq, ne, in, exists", "boolean") + `"empty"`},
+		{`{"path":"names","op":"in","value":["a"]}`, fits("eq, ne, contains, matches, exists, empty", "strings") + `"in"`},
+		{`{"path":"rows.a","op":"matches","value":"1"}`, fits("eq, ne, lt, le, gt, ge, in, exists", "number") + `"matches"`},
 		{`{"path":"status","op":"eq"}`, "value: expected a value to compare with, but it is missing"},
-		{`{"path":"status","op":"eq","value":null}`, "value: expected a number"},
-		{`{"path":"status","op":"eq","value":"a"}`, "value: expected a number"},
-		{`{"path":"status","op":"lt","value":[1]}`, "value: expected a number"},
-		{`{"path":"reply","op":"ge","value":"1 ms"}`, "value: expected a number"},
-		{`{"path":"status","op":"in","value":200}`, "value: expected a list of 1 to 100 values"},
-		{`{"path":"status","op":"in","value":[]}`, "value: expected a list of 1 to 100 values"},
-		{`{"path":"status","op":"in","value":[` + strings.Repeat("1,", 100) + `1]}`, "value: expected a list of 1 to 100 values"},
-		{`{"path":"status","op":"in","value":[200,"a"]}`, "value[1]: expected a number"},
-		{`{"path":"banner","op":"eq","value":true}`, "value: expected a text or a number"},
-		{`{"path":"open","op":"eq","value":"true"}`, "value: expected true or false"},
-		{`{"path":"names","op":"eq","value":"a"}`, "value: expected a list of texts"},
-		{`{"path":"names","op":"ne","value":["a",1]}`, "value: expected a list of texts"},
+		{`{"path":"status","op":"eq","value":null}`, `value: expected a number, not null`},
+		{`{"path":"status","op":"eq","value":"a"}`, `value: expected a number, not "a"`},
+		{`{"path":"status","op":"lt","value":[1]}`, `value: expected a number, not [1]`},
+		{`{"path":"reply","op":"ge","value":"1 ms"}`, `value: expected a number, not "1 ms"`},
+		{`{"path":"status","op":"in","value":200}`, "value: expected a list of 1 to 100 values such as [200,204], not 200"},
+		{`{"path":"status","op":"in","value":[]}`, "value: expected a list of 1 to 100 values, not of 0"},
+		{`{"path":"status","op":"in","value":[` + strings.Repeat("1,", 100) + `1]}`, "value: expected a list of 1 to 100 values, not of 101"},
+		{`{"path":"status","op":"in","value":[200,"a"]}`, `value[1]: expected a number, not "a"`},
+		{`{"path":"banner","op":"eq","value":true}`, `value: expected a text or a number, not true`},
+		{`{"path":"open","op":"eq","value":"true"}`, `value: expected true or false, not "true"`},
+		{`{"path":"names","op":"eq","value":"a"}`, `value: expected a list of texts, not "a"`},
+		{`{"path":"names","op":"ne","value":["a",1]}`, `value: expected a list of texts, not ["a",1]`},
 		{`{"path":"banner","op":"contains","value":""}`, "value: expected a text that is not empty"},
 		{`{"path":"banner","op":"contains","value":1}`, "value: expected a text that is not empty"},
 		{`{"path":"names","op":"contains","value":["a"]}`, "value: expected a text that is not empty"},
@@ -66,12 +66,12 @@ func TestABadAssertionIsRefusedByField(t *testing.T) {
 		{`{"path":"banner","op":"matches","value":"(?=a)"}`, "value: expected a regular expression as RE2 has them: invalid or unsupported Perl syntax"},
 		{`{"path":"banner","op":"matches","value":"a{1001}"}`, "value: expected a regular expression as RE2 has them: invalid repeat count"},
 		{`{"path":"banner","op":"matches","value":"[a-z]{999}[0-9]{999}x{50}"}`, "value: expected a regular expression with fewer repetitions"},
-		{`{"path":"banner","op":"exists","value":"yes"}`, "value: expected true, false or nothing"},
-		{`{"path":"banner","op":"empty","value":null}`, "value: expected true, false or nothing"},
+		{`{"path":"banner","op":"exists","value":"yes"}`, `value: expected true, false or nothing, not "yes"`},
+		{`{"path":"banner","op":"empty","value":null}`, `value: expected true, false or nothing, not null`},
 		{`{"path":"banner","op":"eq","value":"\u0000"}`, "value: expected a text without the character U+0000"},
 		{`{"path":"reply","op":"eq","value":{"a":["\u0000"]}}`, "value: expected a text without the character U+0000"},
 		{`{"path":"reply","op":"eq","value":"` + strings.Repeat("a", 4095) + `"}`, "value: expected at most 4096 bytes, not 4097"},
-		{`{"path":"status","op":"exists","severity":"Degraded"}`, "severity: expected degraded or unhealthy"},
+		{`{"path":"status","op":"exists","severity":"Degraded"}`, `severity: expected degraded or unhealthy, not "Degraded"`},
 	} {
 		good := Assertion{Path: "status", Op: "exists"}
 		_, err := CompileAssertions(probePaths, []Assertion{good, good, assertion(t, test.assertion)})
@@ -253,7 +253,7 @@ func TestAResultHoldsNotMoreOfWhatWasMeasuredThanHasToBe(t *testing.T) {
 		t.Fatal(err)
 	}
 	results, _, _ := list.Evaluate(&m, nil)
-	for i, want := range []string{`"` + strings.Repeat("😀", 200) + `"`, `"[\"` + strings.Repeat("a", 198) + `"`, `["a","b\u0000"]`, `{"a":[1.50]}`, `"` + strings.Repeat("1", 200) + `"`, `null`} {
+	for i, want := range []string{`"` + strings.Repeat("😀", 199) + `…"`, `"[\"` + strings.Repeat("a", 197) + `…"`, `["a","b\u0000"]`, `{"a":[1.50]}`, `"` + strings.Repeat("1", 199) + `…"`, `null`} {
 		if got := asJSON(t, results[i].Actual); got != want {
 			t.Errorf("%s: got %s, want %s", results[i].Path, got, want)
 		}
@@ -299,10 +299,11 @@ func TestAnAssertionIsReadFromALine(t *testing.T) {
 			t.Errorf("%q: got %s, %v", test.line, asJSON(t, got), err)
 		}
 	}
+	const unknown = "expected one of eq ne lt le gt ge in contains matches exists empty after "
 	const form = "expected a path, one of eq ne lt le gt ge in contains matches exists empty, and a value, such as status in [200,204]"
 	for line, want := range map[string]string{
-		"": form, "status": form, "status = 200": form, "eq 200": form, "status eq": "expected a value after status eq",
-		"status exists maybe": "expected true or false after status exists", "json.$['a eq 1": form,
+		"": form, "status": form, "status = 200": unknown + `status, not "="`, "eq 200": unknown + `eq, not "200"`, "stats  is 1": unknown + `stats, not "is"`, "status eq": "expected a value after status eq",
+		"status exists maybe": `expected true, false or nothing after status exists, and then perhaps degraded or unhealthy, not "maybe"`, "json.$['a eq 1": form,
 	} {
 		if _, err := ParseAssertion(line); err == nil || err.Error() != want {
 			t.Errorf("%q: got %v", line, err)

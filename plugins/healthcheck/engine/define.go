@@ -13,6 +13,8 @@
 // lists and maps by how many there are in them; without a limit a string has at most 2,000 characters, a list or map 50 parts, and
 // a number is at least 0. What reads itself (json.Unmarshaler) says itself what may be in it.
 //
+// The tag default says in JSON what a pointer that is nil stands for.
+//
 // The hard case is null. A field that is null is one that is not given: it keeps its default, as encoding/json has it for texts but not for
 // lists, maps and pointers. In a list or a map there is no default to keep, so null is refused there.
 
@@ -225,7 +227,7 @@ func exactly(data json.RawMessage, t reflect.Type, field string) (json.RawMessag
 		case t.Kind() != reflect.Struct:
 			inner = t.Elem()
 		case inner == nil:
-			return nil, plugins.Invalid(at, "there is no such field")
+			return nil, plugins.Invalid(at, "%s", noSuchField(t))
 		case null:
 			continue
 		}
@@ -236,6 +238,22 @@ func exactly(data json.RawMessage, t reflect.Type, field string) (json.RawMessag
 		kept = append(kept, member{m.name, value})
 	}
 	return appendMembers(nil, kept, open), nil
+}
+
+// noSuchField says which fields a struct has.
+func noSuchField(t reflect.Type) string {
+	const message = "there is no such field"
+	var names []string
+	for _, f := range fieldsOf(t) {
+		names = append(names, f.name)
+	}
+	switch len(names) {
+	case 0:
+		return message
+	case 1:
+		return message + "; the only field is " + names[0]
+	}
+	return message + "; the fields are " + strings.Join(names, ", ")
 }
 
 // dropDefaults empties the lists and maps that are given, to which encoding/json would add. given has no fields that are null.

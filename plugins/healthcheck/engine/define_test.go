@@ -78,6 +78,7 @@ func everythingType() Type {
 
 func TestADefinitionRefusesWhatItsTagsDoNotAllow(t *testing.T) {
 	kind := everythingType()
+	const fields = "; the fields are text, free, mode, count, port, ratio, on, list, map, tls, inner, inners, byName, own, token, embedded, NoTag"
 	long := func(n int) string { return strings.Repeat("é", n) }
 	for _, test := range []struct{ fields, refused string }{
 		{`"text":""`, "text: expected a number of characters from 1 to 10, not 0"},
@@ -108,16 +109,16 @@ func TestADefinitionRefusesWhatItsTagsDoNotAllow(t *testing.T) {
 		{`"text":"a","map":{"\u0000":"a"}`, "map.\ufffd: expected a name of at most 200 characters, none of them NUL"},
 		{`"text":"a","map":{` + many(51) + `}`, "map: expected a number of entries from 0 to 50, not 51"},
 		{`"text":"a","map":["a"]`, "map: expected an object, not array"},
-		{`"text":"a","Text":"b"`, "Text: there is no such field"},
+		{`"text":"a","Text":"b"`, "Text: there is no such field" + fields},
 		{`"text":"a","text":"b"`, "text: expected this field once"},
-		{`"text":"a","nothing":1`, "nothing: there is no such field"},
-		{`"text":"a","skipped":"b"`, "skipped: there is no such field"},
-		{`"text":"a","Skipped":"b"`, "Skipped: there is no such field"},
-		{`"text":"a","hidden":"b"`, "hidden: there is no such field"},
-		{`"text":"a","untagged":{}`, "untagged: there is no such field"},
-		{`"text":"a","tls":{"Verify":true}`, "tls.Verify: there is no such field"},
+		{`"text":"a","nothing":1`, "nothing: there is no such field" + fields},
+		{`"text":"a","skipped":"b"`, "skipped: there is no such field" + fields},
+		{`"text":"a","Skipped":"b"`, "Skipped: there is no such field" + fields},
+		{`"text":"a","hidden":"b"`, "hidden: there is no such field" + fields},
+		{`"text":"a","untagged":{}`, "untagged: there is no such field" + fields},
+		{`"text":"a","tls":{"Verify":true}`, "tls.Verify: there is no such field; the fields are verify, serverName, ca, certificate, key"},
 		{`"text":"a","tls":{"verify":true,"verify":true}`, "tls.verify: expected this field once"},
-		{`"text":"a","tls":{"nothing":1}`, "tls.nothing: there is no such field"},
+		{`"text":"a","tls":{"nothing":1}`, "tls.nothing: there is no such field; the fields are verify, serverName, ca, certificate, key"},
 		{`"text":"a","tls":{"serverName":"` + long(254) + `"}`, "tls.serverName: expected a number of characters from 0 to 253, not 254"},
 		{`"text":"a","tls":true`, "tls: expected an object, not bool"},
 		{`"text":"a","tls":{"ca":"x"}`, "tls.ca: expected certificates in PEM"},
@@ -125,13 +126,13 @@ func TestADefinitionRefusesWhatItsTagsDoNotAllow(t *testing.T) {
 		{`"text":"a","inner":{"a":"long"}`, "inner.a: expected a number of characters from 0 to 3, not 4"},
 		{`"text":"a","inner":{"a":"","b":[-1]}`, "inner.b[0]: expected a whole number from 0 to 2147483647, not -1"},
 		{`"text":"a","inners":[{"a":"b"},{"b":[]}]`, "inners[1].a: expected this field, but it is missing"},
-		{`"text":"a","inners":[{"A":"b"}]`, "inners[0].A: there is no such field"},
+		{`"text":"a","inners":[{"A":"b"}]`, "inners[0].A: there is no such field; the fields are a, b"},
 		{`"text":"a","byName":{"x":{"a":"long"}}`, "byName.x.a: expected a number of characters from 0 to 3, not 4"},
 		{`"text":"a","byName":{"x":{"a":"b","a":"c"}}`, "byName.x.a: expected this field once"},
 		{`"text":"a","own":"x"`, "own: expected a number as a text"},
 		{`"text":"a","embedded":"long"`, "embedded: expected a number of characters from 0 to 3, not 4"},
-		{`"text":"a","Embedded":"b"`, "Embedded: there is no such field"},
-		{`"text":"a","notag":"b"`, "notag: there is no such field"},
+		{`"text":"a","Embedded":"b"`, "Embedded: there is no such field" + fields},
+		{`"text":"a","notag":"b"`, "notag: there is no such field" + fields},
 		{`"text":"a","NoTag":"` + long(2001) + `"`, "NoTag: expected a number of characters from 0 to 2000, not 2001"},
 		{`"text":"` + "\xff" + `"`, ": expected JSON in UTF-8"},
 		{`"text":"a"} {`, ": there is more than one JSON value"},
@@ -148,6 +149,18 @@ func TestADefinitionRefusesWhatItsTagsDoNotAllow(t *testing.T) {
 	} {
 		if check, err := kind.Compile(json.RawMessage(config)); check != nil || refusal(t, err) != refused {
 			t.Errorf("%.50s: got %v, want %s", config, err, refused)
+		}
+	}
+}
+
+func TestAFieldThatATypeDoesNotHaveIsAnsweredWithThoseThatItHas(t *testing.T) {
+	for want, kind := range map[string]Type{
+		"x: there is no such field":                                               New("none", nil, func() Config { return &nothing{} }),
+		"x: there is no such field; the only field is a":                          New("one", nil, func() Config { return &only{} }),
+		"x: there is no such field; the fields are address, port, token, headers": probeType(nil),
+	} {
+		if _, err := kind.Compile(json.RawMessage(`{"x":1}`)); refusal(t, err) != want {
+			t.Errorf("%s: got %v, want %s", kind.Type(), err, want)
 		}
 	}
 }
@@ -232,6 +245,11 @@ type nothing struct{}
 func (nothing) Validate() error             { return nil }
 func (nothing) Target() string              { return "" }
 func (nothing) Run(context.Context) Outcome { return Outcome{} }
+
+type only struct {
+	nothing
+	A string `json:"a"`
+}
 
 type badLimit1 struct {
 	nothing

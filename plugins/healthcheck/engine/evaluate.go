@@ -286,16 +286,16 @@ func (v actual) shown() any {
 	case nil, bool:
 		return value
 	case string:
-		return Shorten(value[:min(len(value), maxActual*4)], maxActual)
+		return Cut(value, maxActual)
 	case []string, []any, map[string]any:
 		data := appendJSON(nil, value)
 		if len(data) > maxComposite {
-			return Shorten(string(data[:maxComposite]), maxActual)
+			return Cut(string(data), maxActual)
 		}
 		return json.RawMessage(data)
 	case json.Number:
 		if len(value) > maxShown {
-			return Shorten(string(value), maxActual)
+			return Cut(string(value), maxActual)
 		}
 		return value
 	}

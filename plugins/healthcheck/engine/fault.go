@@ -22,6 +22,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // Fault is an error of ours: nothing can be said of the target.
@@ -229,4 +230,13 @@ func Shorten(s string, max int) string {
 		max--
 	}
 	return s
+}
+
+// Cut is Shorten for what people read: a text that was longer ends with "…", within the max characters.
+func Cut(s string, max int) string {
+	head := s[:min(len(s), utf8.UTFMax*max)]
+	if shown := Shorten(head, max); len(head) == len(s) && shown == Shorten(s, len(s)) {
+		return shown
+	}
+	return Shorten(head, max-1) + "…"
 }

@@ -234,3 +234,13 @@ func TestATextIsShortenedToWhatTheDatabaseHolds(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatPeopleReadEndsWithAnEllipsisWhereItWasCut(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"", ""}, {"abc", "abc"}, {"äöü", "äöü"}, {"abcd", "ab…"}, {"😀😀😀", "😀😀😀"}, {"😀😀😀😀", "😀😀…"}, {"a\x00\xff", "a��"}, {strings.Repeat("a", 1000), "aa…"},
+	} {
+		if got := Cut(test.text, 3); got != test.want {
+			t.Errorf("%.10q: got %q, want %q", test.text, got, test.want)
+		}
+	}
+}

@@ -79,8 +79,11 @@ type leaf struct {
 }
 
 // rewrite gives every text of a JSON value to f, and puts what f returns in its place; nil leaves it. Where stored is set, objects
-// {"sealed": "…"} in the place of secrets are given to f as one leaf.
+// {"sealed": "…"} in the place of secrets are given to f as one leaf. What is absent is an object without fields.
 func rewrite(data json.RawMessage, stored bool, f func(leaf) (any, error)) (json.RawMessage, error) {
+	if len(data) == 0 {
+		return orEmpty(data), nil
+	}
 	if !json.Valid(data) {
 		return nil, plugins.Invalid("", "expected one JSON value")
 	}

@@ -178,6 +178,11 @@ func schemaOf(v reflect.Value) map[string]any {
 		if doc := f.Tag.Get("doc"); doc != "" {
 			s["description"] = doc
 		}
+		if def := f.Tag.Get("default"); def != "" {
+			s["default"] = json.RawMessage(def)
+		} else if field := v.FieldByIndex(f.index); field.Kind() == reflect.Bool {
+			s["default"] = field.Bool()
+		}
 		if IsSecret(f.name) {
 			s["writeOnly"] = true
 		}

@@ -162,6 +162,26 @@ func TestARunThatFailedBeforeItMeasuredIsNotAsserted(t *testing.T) {
 	if report.Assertions != nil || report.Message != "there was no valid answer" || string(report.Result) != `{"error":"connection refused by 192.0.2.1"}` {
 		t.Errorf("got %+v", report)
 	}
+	for _, test := range []struct {
+		paths    []string
+		asserted bool
+	}{
+		{[]string{"phases.dnsMs"}, false}, // a name was looked up, where an address needs none
+		{[]string{"phases.dnsMs", "phases.connectMs", "address"}, false},
+		{[]string{"address", "status"}, true},
+		{[]string{"phases.connectMs", "phase"}, true},
+	} {
+		report := runOf(t, t.Context(), func(ctx context.Context, _ *probe) Outcome {
+			var m Measured
+			for _, path := range test.paths {
+				m.Set(path, 1)
+			}
+			return Failed(ctx, errors.New("connection refused"), m)
+		})
+		if (report.Assertions != nil) != test.asserted || report.Message != "there was no valid answer" {
+			t.Errorf("%q: got %+v", test.paths, report)
+		}
+	}
 }
 
 func TestALatencyIsWhatHistoryCanHold(t *testing.T) {
@@ -181,7 +201,7 @@ func TestErrorsOfAPlanNameTheField(t *testing.T) {
 		{`[]`, ``, "config: expected an object, not array"},
 		{`{"address":"${system.name}"}`, ``, "config.address: expected no placeholder such as ${system.name} in a check that is not a template"},
 		{`{"address":"a","headers":{"X":"${system.nam}"}}`, ``, "config.headers.X: expected ${system.name}, ${system.id}, ${system.metadata.KEY} or ${ENV:NAME}, not ${system.nam}"},
-		{`{"address":"a"}`, `{"path":"stat","op":"eq","value":1}`, "assertions[0].path: expected one of status, banner, open, names, header.*, json.*, body, rows.*, reply, latencyMs"},
+		{`{"address":"a"}`, `{"path":"stat","op":"eq","value":1}`, "assertions[0].path: expected one of status, banner, open, names, header.*, json.*, body, rows.*, reply, latencyMs, not \"stat\""},
 		{`{"address":"a"}`, `{"path":"banner","op":"eq","value":"${x"}`, "assertions[0].value: expected a placeholder such as ${system.name}, or $${ for ${ itself"},
 		{`{"address":"a"}`, `{"path":"banner","op":"in","value":["a","${system.id}"]}`, "assertions[0].value[1]: expected no placeholder such as ${system.id} in a check that is not a template"},
 	} {
@@ -221,6 +241,19 @@ func TestAVariableThatCannotBeReadIsAFaultOfARun(t *testing.T) {
 	}
 }
 
+func TestAnErrorOfAnAssertionRepeatsThePlaceholderAndNotWhatItStandsFor(t *testing.T) {
+	spec := Spec{Type: probeType(nil), Config: json.RawMessage(`{"address":"a"}`), Policy: env(map[string]string{"TOKEN": "sEcrEt"})}
+	for value, want := range map[string]string{
+		`"${ENV:TOKEN}"`:       `assertions[0].value: expected a number, not "${ENV:TOKEN}"`,
+		`["1","${ENV:TOKEN}"]`: `assertions[0].value[1]: expected a number, not "${ENV:TOKEN}"`,
+	} {
+		spec.Assertions = []Assertion{{Path: "status", Op: map[bool]string{true: "in", false: "eq"}[value[0] == '['], Value: json.RawMessage(value)}}
+		if _, err := Compile(spec); refusal(t, err) != want {
+			t.Errorf("%s: got %v", value, err)
+		}
+	}
+}
+
 func TestATemplateIsSavedWithItsPlaceholders(t *testing.T) {
 	for _, test := range []struct{ config, assertions, want, refused string }{
 		{config: `{"port":81,"address":"${system.metadata.host}:${system.metadata.port}","token":null}`,
@@ -234,7 +267,7 @@ func TestATemplateIsSavedWithItsPlaceholders(t *testing.T) {
 		{config: `{"address":"${system.id}"}`, assertions: `[{"path":"status","op":"lt","value":"${system.metadata.max}"},{"path":"banner","op":"eq","value":"${system.name}"}]`,
 			want: `{"address":"${system.id}"}`},
 		{config: `{"address":"${system.id}"}`, assertions: `[{"path":"status","op":"lt","value":"x${system.metadata.max}"}]`,
-			refused: "assertions[0].value: expected a number"},
+			refused: `assertions[0].value: expected a number, not "x${system.metadata.max}"`},
 	} {
 		spec := Spec{Type: probeType(nil), Config: json.RawMessage(test.config), Template: true}
 		if test.assertions != "" {

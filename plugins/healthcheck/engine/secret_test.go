@@ -168,3 +168,15 @@ func uniqueFields(t *testing.T, data json.RawMessage) bool {
 	})
 	return err == nil && unique
 }
+
+func TestAConfigurationThatIsAbsentIsOneWithoutFields(t *testing.T) {
+	for name, f := range map[string]func(json.RawMessage) (json.RawMessage, error){
+		"kept":   func(c json.RawMessage) (json.RawMessage, error) { return KeepSecrets(c, nil, "id", glass{}) },
+		"sealed": func(c json.RawMessage) (json.RawMessage, error) { return SealSecrets(c, "id", glass{}) },
+		"masked": MaskSecrets,
+	} {
+		if got, err := f(nil); err != nil || string(got) != "{}" {
+			t.Errorf("%s: got %s, %v", name, got, err)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 
 // TLS is the part of a configuration that says how to speak TLS.
 type TLS struct {
-	Verify      *bool  `json:"verify,omitempty" doc:"whether the certificate must be valid; true by default"`
+	Verify      *bool  `json:"verify,omitempty" doc:"whether the certificate must be valid" default:"true"`
 	ServerName  string `json:"serverName,omitempty" doc:"the name to ask for and to expect in the certificate, if not the host" limit:"0-253"`
 	CA          string `json:"ca,omitempty" doc:"certificates in PEM to trust instead of those of the system" limit:"0-65536"`
 	Certificate string `json:"certificate,omitempty" doc:"the client's certificate in PEM" limit:"0-65536"`
