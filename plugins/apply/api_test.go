@@ -26,6 +26,7 @@ func TestAPI(t *testing.T) {
 	t.Run("a document is applied once, whatever there is", func(t *testing.T) { life(t, s) })
 	t.Run("a dry run says the same and changes nothing", func(t *testing.T) { dryRun(t, s) })
 	t.Run("what is not named any more is left or deleted", func(t *testing.T) { prune(t, s) })
+	t.Run("what goes with what is deleted is shown", func(t *testing.T) { beside(t, s) })
 	t.Run("what another document owns is left alone", func(t *testing.T) { conflict(t, s) })
 	t.Run("an error names the place and changes nothing", func(t *testing.T) { invalid(t, s) })
 	t.Run("a group is assigned as its systems", func(t *testing.T) { ofGroups(t, s) })

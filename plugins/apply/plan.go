@@ -8,7 +8,8 @@ import (
 )
 
 // What applying a document has changed, or would change. The order is that of the document, then what it deletes or has
-// left behind; what stays as it is is counted and not listed.
+// left behind; what stays as it is is counted and not listed. What people have assigned to a thing goes with it, and is
+// listed too.
 
 // The kinds of things that a document manages.
 const (

@@ -87,7 +87,7 @@ type work struct {
 	doc   *Document
 	owner string // the name of the document, as it was first applied
 	plan  Plan
-	ends  []Change // what it does not name any more: the last part of the plan
+	ends  []Change // what it does not name any more, and what goes with that: the last part of the plan
 
 	// What the document names or owns, by folded name: as it was found, then as it was made.
 	systems  map[string]catalog.System
@@ -98,6 +98,7 @@ type work struct {
 
 	defined map[ref]bool    // what it defines
 	made    map[string]bool // the IDs of what it has made anew
+	moved   map[pair]bool   // assignments of others whose satellites went
 	count   Counts          // of what it owns in the end
 }
 
@@ -155,7 +156,7 @@ func turn(ctx context.Context, tx *sql.Tx) error {
 
 // define notes what the document defines.
 func (w *work) define() {
-	w.defined, w.made = make(map[ref]bool), make(map[string]bool)
+	w.defined, w.made, w.moved = make(map[ref]bool), make(map[string]bool), make(map[pair]bool)
 	add := func(kind, name string) { w.defined[ref{kind, plugins.Fold(name)}] = true }
 	for _, s := range w.doc.Systems {
 		add(kindSystem, s.Name)
