@@ -49,6 +49,11 @@ func TestAServerAppliesItsConfigurationAtEachBoot(t *testing.T) {
 	if d := find(first); d.Owns != (apply.Counts{Systems: 1}) {
 		t.Errorf("with -config-prune it owns %+v", d.Owns)
 	}
+	write(t, dir, "shop.json", `{"name":"boot"}`)
+	log := servertest.Refused(t, servertest.Config{Database: database, Args: []string{"-config", path, "-config-prune"}})
+	if want := "apply the configuration: " + path + ": the document names nothing, and -config-prune would delete the one thing that it owns; checkstack apply -prune-all allows it"; !strings.Contains(log, `"msg":"boot failed"`) || !strings.Contains(log, want) {
+		t.Errorf("a document that names nothing: the log is\n%s", log)
+	}
 }
 
 func TestServersThatBootAtOnceApplyTheirConfigurationOnce(t *testing.T) {

@@ -33,7 +33,7 @@ func (c *command) send(ctx context.Context, s *source, version string) (plan Pla
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	query := url.Values{"dryRun": {strconv.FormatBool(c.dryRun)}, "prune": {strconv.FormatBool(c.prune)}}
+	query := url.Values{"dryRun": {strconv.FormatBool(c.dryRun)}, "prune": {strconv.FormatBool(c.prune)}, "pruneAll": {strconv.FormatBool(c.pruneAll)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.server+"/api/apply/documents?"+query.Encode(), bytes.NewReader(body))
 	if err != nil {
 		return plan, err

@@ -31,7 +31,8 @@ func Commands() []plugins.Command {
 // command is what the command line says.
 type command struct {
 	server, token, tokens string
-	plain, dryRun, prune  bool
+	plain, dryRun         bool
+	prune, pruneAll       bool
 	asJSON, schema        bool
 }
 
@@ -41,6 +42,7 @@ func (c *command) flags(f *plugins.Flags) {
 		"secrets of checks, so do it only where the network itself is secret, as in a VPN; http: of this machine needs no leave")
 	f.Bool(&c.dryRun, "dry-run", false, "only say what would change")
 	f.Bool(&c.prune, "prune", false, "delete what the document owns and does not name any more")
+	f.Bool(&c.pruneAll, "prune-all", false, "as -prune, also where that is all the document owns")
 	f.Bool(&c.asJSON, "json", false, "print the plan as JSON")
 	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents")
 	f.Text(&c.tokens, "keep-tokens", "", "new `file` for the tokens of what is made, which only its owner may read (default they are not kept)", nil)

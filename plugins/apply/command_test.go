@@ -74,7 +74,9 @@ func TestTheCommandAppliesFilesAndSaysWhatChanged(t *testing.T) {
 	run(t, s.URL, admin, dir, "", ".").is(t, 0, "~ check Front page (config.url)\nshop: 0 created, 1 updated, 0 deleted, 2 unchanged\n", "")
 	run(t, s.URL, admin, dir, "", "checks.json").is(t, 0,
 		"! assignment Front page of Shop (not in the document any more)\n! system Shop (not in the document any more)\nshop: 0 created, 0 updated, 0 deleted, 2 orphaned, 1 unchanged\n", "")
-	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune", "-json", "-").is(t, 0, `{"name":"shop","dryRun":false,"changes":[`+
+	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune", "-").is(t, 1, "",
+		"checkstack apply: the server refuses it with 400: the document names nothing, and -prune would delete all 3 things that it owns; -prune-all allows it\n")
+	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune-all", "-json", "-").is(t, 0, `{"name":"shop","dryRun":false,"changes":[`+
 		`{"op":"delete","kind":"assignment","name":"Front page","system":"Shop"},{"op":"delete","kind":"check","name":"Front page"},`+
 		`{"op":"delete","kind":"system","name":"Shop"}],"created":0,"updated":0,"deleted":3,"orphaned":0,"unchanged":0}`+"\n", "")
 

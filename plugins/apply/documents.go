@@ -77,6 +77,10 @@ func (p *Applier) post(r *http.Request, d Document) (Plan, error) {
 	if o.prune, err = flag(query, "prune"); err != nil {
 		return Plan{}, err
 	}
+	if o.pruneAll, err = flag(query, "pruneAll"); err != nil {
+		return Plan{}, err
+	}
+	o.prune = o.prune || o.pruneAll
 	return p.apply(r.Context(), &d, o)
 }
 

@@ -63,6 +63,7 @@ func (w *work) hold(ctx context.Context) (err error) {
 	}
 	ownedStations, err := w.satellites.ManagedSatellites(ctx, w.tx, w.owner)
 	add(w.stations, ownedStations, func(s satellite.Satellite) string { return s.Name })
+	w.had += len(ownedGroups) + len(ownedSystems) + len(ownedStations)
 	return err
 }
 
@@ -84,6 +85,7 @@ func (w *work) holdChecks(ctx context.Context, names []string) error {
 	for _, a := range assigned {
 		w.assigned[pair{a.SystemID, a.ConfigurationID}] = a
 	}
+	w.had += len(owned) + len(assigned)
 	looked := make(map[string]bool)
 	for _, name := range names {
 		key := plugins.Fold(name)
