@@ -79,7 +79,7 @@ func TestAConfigurationThatCannotBeAppliedEndsTheBoot(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shop.json")
 	for name, test := range map[string]struct{ text, want string }{
-		"no JSON":           {`{`, "read the configuration: " + path + ": the JSON value ends too early"},
+		"no JSON":           {`{`, "read the configuration: " + path + ":1:2: the JSON value ends too early"},
 		"unknown field":     {`{"systems":[{"name":"x","colour":1}]}`, "read the configuration: " + path + ": systems[0].colour: there is no such field"},
 		"refused on a look": {strings.Replace(shopDocument, `"system":"Shop"`, `"system":"None"`, 1), "apply the configuration: " + path + `: assignments[0].system: there is no system \"None\", neither in the document nor on the server`},
 	} {
