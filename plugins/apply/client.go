@@ -70,6 +70,9 @@ func (c *command) refusal(s *source, res *http.Response, answer []byte) error {
 		return fmt.Errorf("the server answers %s", res.Status)
 	}
 	message := strings.ReplaceAll(cmp.Or(said.Message, said.Error), c.token, "…")
+	if res.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("the server does not take the token in CHECKSTACK_TOKEN: %s", message)
+	}
 	if said.Field == "" {
 		return fmt.Errorf("the server refuses it with %d: %s", res.StatusCode, message)
 	}

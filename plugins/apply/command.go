@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -48,7 +49,10 @@ func (c *command) flags(f *plugins.Flags) {
 	f.Text(&c.tokens, "keep-tokens", "", "new `file` for the tokens of what is made, which only its owner may read (default they are not kept)", nil)
 	f.Secret(&c.token, "CHECKSTACK_TOKEN", "an API token of an editor, or of an administrator where the document has satellites; required")
 	f.Check(func() (err error) {
+		late := slices.IndexFunc(f.Args(), func(s string) bool { return len(s) > 1 && s[0] == '-' })
 		switch files := len(f.Args()); {
+		case late > 0:
+			return fmt.Errorf("expected %s before %s: flags go before the file", f.Args()[late], f.Args()[0])
 		case c.schema && files > 0:
 			return errors.New("expected no argument with -schema")
 		case c.schema:

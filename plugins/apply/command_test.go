@@ -86,6 +86,9 @@ func TestTheCommandAppliesFilesAndSaysWhatChanged(t *testing.T) {
 		t.Errorf("what the server refuses: %+v", o)
 	}
 	run(t, s.URL, s.Token(t, "viewer"), dir, `{}`, "-").is(t, 1, "", "checkstack apply: the server refuses it with 403: this needs the role editor, the token has the role viewer\n")
+	if o := run(t, s.URL, "unknown", dir, `{}`, "-"); o.code != 1 || !strings.HasPrefix(o.stderr, "checkstack apply: the server does not take the token in CHECKSTACK_TOKEN: ") {
+		t.Errorf("with another token: %+v", o)
+	}
 	run(t, s.URL, admin, dir, `{"systems":[{"name":"x"},7]}`, "-").is(t, 1, "", "checkstack apply: standard input: systems[1]: expected an object\n")
 	run(t, s.URL, admin, dir, "", "none.json").is(t, 1, "", "checkstack apply: stat none.json: no such file or directory\n")
 }
@@ -121,6 +124,8 @@ func TestTheCommandLineIsUnderstoodOrRefused(t *testing.T) {
 	for _, test := range []struct{ server, token, args, want string }{
 		{"", token, "", "expected one file or folder, or - for standard input, not 0 arguments"},
 		{"", token, "a.json b.json", "expected one file or folder, or - for standard input, not 2 arguments"},
+		{"", token, "a.json -dry-run", "expected -dry-run before a.json: flags go before the file"},
+		{"", token, "- -prune", "expected -prune before -: flags go before the file"},
 		{"", token, "-schema a.json", "expected no argument with -schema"},
 		{"", "", "-", "expected an API token in CHECKSTACK_TOKEN, without spaces and line breaks"},
 		{"", "two words", "-", "expected an API token in CHECKSTACK_TOKEN, without spaces and line breaks"},
