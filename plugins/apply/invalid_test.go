@@ -82,7 +82,7 @@ func invalid(t *testing.T, s *servertest.Server) {
 		`{"systems":[{"name":"Right"}],"systems":[]}`:                                            "systems",
 		`{"name":"wrong","NAME":"wrong"}`:                                                        "NAME",
 		`{"systems":[{"name":"a"},{"name":"b","name":"c"}]}`:                                     "systems[1].name",
-		`{"systems":[{"name":"a","metadata":{"A":1e999,"a":{"x":[{"y":1,"y":1}]}}}]}`:                "systems[0].metadata.a.x[0].y",
+		`{"systems":[{"name":"a","metadata":{"A":1e999,"a":{"x":[{"y":1,"y":1}]}}}]}`:            "systems[0].metadata.a.x[0].y",
 		`{"checks":[{"name":"a","config":{"headers":{"A":"1","a":"2","A":"3"}}}]}`:               "checks[0].config.headers.A",
 		`{"assignments":[{"check":"a","thresholds":{"mode":"window","healthy":{},"mode":"x"}}]}`: "assignments[0].thresholds.mode",
 		`{"` + strings.Repeat("x", 300) + `":1,"` + strings.Repeat("x", 300) + `":1}`:            strings.Repeat("x", 100) + "…",

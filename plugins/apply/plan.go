@@ -57,6 +57,8 @@ type Token struct {
 	Name   string `json:"name"`
 	System string `json:"system,omitempty"`
 	Token  string `json:"token"`
+
+	renew string // the route that makes another one
 }
 
 // note adds a change, and counts it; one without an Op is none.

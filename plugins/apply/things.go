@@ -266,7 +266,8 @@ func (w *work) makeSatellites(ctx context.Context) error {
 			return at(here, err)
 		}
 		if token != "" {
-			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindSatellite, Name: next.Name, Token: token})
+			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindSatellite, Name: next.Name, Token: token,
+				renew: "POST /api/satellite/satellites/" + next.ID + "/rotate"})
 		}
 		w.stations[key] = next
 	}
