@@ -26,6 +26,7 @@ func TestAPI(t *testing.T) {
 	t.Run("a document is applied once, whatever there is", func(t *testing.T) { life(t, s) })
 	t.Run("a dry run says the same and changes nothing", func(t *testing.T) { dryRun(t, s) })
 	t.Run("what is not named any more is left or deleted", func(t *testing.T) { prune(t, s) })
+	t.Run("what goes with what is deleted is shown", func(t *testing.T) { beside(t, s) })
 	t.Run("what another document owns is left alone", func(t *testing.T) { conflict(t, s) })
 	t.Run("an error names the place and changes nothing", func(t *testing.T) { invalid(t, s) })
 	t.Run("a group is assigned as its systems", func(t *testing.T) { ofGroups(t, s) })
@@ -173,7 +174,13 @@ func life(t *testing.T, s *servertest.Server) {
 		"assignment Kiosk page KIOSK", "assignment Paused People's"}; !slices.Equal(objects, want) {
 		t.Errorf("it owns %q, want %q", objects, want)
 	}
-	is(t, applied(t, s, "?prune=true", M{"name": "life"}), "delete assignment Kiosk page of KIOSK", "delete assignment Paused of People's",
+	for query, message := range map[string]string{
+		`{"name":"life"}`: "the document names nothing, and -prune would delete all 8 things that it owns; -prune-all allows it",
+		`{"name":"life","systems":[{"name":"Another"}]}`: "the document names nothing that it owns, and -prune would delete all 8 things that it owns; -prune-all allows it",
+	} {
+		s.Do(t, "POST", documents+"?prune=true", servertest.Admin, query).IsInvalid(t, "", message)
+	}
+	is(t, applied(t, s, "?pruneAll=true", M{"name": "life"}), "delete assignment Kiosk page of KIOSK", "delete assignment Paused of People's",
 		"delete check Kiosk page", "delete check Paused", "delete group Empty", "delete group Facing", "delete system KIOSK", "delete system People's", "0 0 8 0 0")
 	s.Do(t, "GET", "/api/catalog/systems", "", nil).Has(t, 200)
 }

@@ -64,7 +64,8 @@ func (w *work) assign(ctx context.Context) error {
 	for _, a := range all {
 		w.plan.note(a.change)
 		if a.token != "" {
-			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindAssignment, Name: a.check, System: a.system, Token: a.token})
+			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindAssignment, Name: a.check, System: a.system, Token: a.token,
+				renew: "POST /api/healthcheck/systems/" + a.pair.system + "/checks/" + a.pair.check + "/heartbeat-token"})
 		}
 	}
 	w.count.Assignments += len(all)

@@ -46,7 +46,11 @@ func (p *Applier) boot(ctx context.Context) error {
 		return fmt.Errorf("apply the configuration: %w", s.explain(err))
 	}
 	for _, t := range plan.Tokens {
-		p.host.Log.Info("the token of what the configuration has made is not kept; make another one", "kind", t.Kind, "name", t.Name)
+		about := []any{"kind", t.Kind, "name", t.Name}
+		if t.System != "" {
+			about = append(about, "system", t.System)
+		}
+		p.host.Log.Warn("the token of what the configuration has made is not kept; make another one", append(about, "route", t.renew)...)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package apply_test
 
 import (
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -49,6 +51,27 @@ func TestAServerAppliesItsConfigurationAtEachBoot(t *testing.T) {
 	if d := find(first); d.Owns != (apply.Counts{Systems: 1}) {
 		t.Errorf("with -config-prune it owns %+v", d.Owns)
 	}
+	write(t, dir, "shop.json", `{"name":"boot"}`)
+	log := servertest.Refused(t, servertest.Config{Database: database, Args: []string{"-config", path, "-config-prune"}})
+	if want := "apply the configuration: " + path + ": the document names nothing, and -config-prune would delete the one thing that it owns; checkstack apply -prune-all allows it"; !strings.Contains(log, `"msg":"boot failed"`) || !strings.Contains(log, want) {
+		t.Errorf("a document that names nothing: the log is\n%s", log)
+	}
+}
+
+func TestABootWarnsOfTokensThatItDoesNotKeep(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "beats.json", `{"systems":[{"name":"Beating"}],"satellites":[{"name":"Berlin"}],"assignments":[{"check":"Backup","system":"Beating"}],`+
+		`"checks":[{"name":"Backup","type":"heartbeat","config":{},"intervalSeconds":86400,"timeoutMs":1000}]}`)
+	s := servertest.Start(t, servertest.Config{Args: []string{"-config", dir}})
+	line := regexp.MustCompile(`"level":"WARN","msg":"the token of what the configuration has made is not kept; make another one","plugin":"apply",(.*),"route":"POST ([^"]*)"`)
+	var about []string
+	for _, found := range line.FindAllStringSubmatch(s.Log(), -1) {
+		about = append(about, found[1])
+		s.Do(t, "POST", found[2], servertest.Admin, nil).Has(t, 200)
+	}
+	if want := []string{`"kind":"satellite","name":"Berlin"`, `"kind":"assignment","name":"Backup","system":"Beating"`}; !slices.Equal(about, want) {
+		t.Errorf("it warns of %q in\n%s", about, s.Log())
+	}
 }
 
 func TestServersThatBootAtOnceApplyTheirConfigurationOnce(t *testing.T) {
@@ -74,7 +97,7 @@ func TestAConfigurationThatCannotBeAppliedEndsTheBoot(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shop.json")
 	for name, test := range map[string]struct{ text, want string }{
-		"no JSON":           {`{`, "read the configuration: " + path + ": the JSON value ends too early"},
+		"no JSON":           {`{`, "read the configuration: " + path + ":1:2: the JSON value ends too early"},
 		"unknown field":     {`{"systems":[{"name":"x","colour":1}]}`, "read the configuration: " + path + ": systems[0].colour: there is no such field"},
 		"refused on a look": {strings.Replace(shopDocument, `"system":"Shop"`, `"system":"None"`, 1), "apply the configuration: " + path + `: assignments[0].system: there is no system \"None\", neither in the document nor on the server`},
 	} {

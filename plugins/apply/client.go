@@ -33,7 +33,7 @@ func (c *command) send(ctx context.Context, s *source, version string) (plan Pla
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	query := url.Values{"dryRun": {strconv.FormatBool(c.dryRun)}, "prune": {strconv.FormatBool(c.prune)}}
+	query := url.Values{"dryRun": {strconv.FormatBool(c.dryRun)}, "prune": {strconv.FormatBool(c.prune)}, "pruneAll": {strconv.FormatBool(c.pruneAll)}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.server+"/api/apply/documents?"+query.Encode(), bytes.NewReader(body))
 	if err != nil {
 		return plan, err
@@ -70,6 +70,9 @@ func (c *command) refusal(s *source, res *http.Response, answer []byte) error {
 		return fmt.Errorf("the server answers %s", res.Status)
 	}
 	message := strings.ReplaceAll(cmp.Or(said.Message, said.Error), c.token, "…")
+	if res.StatusCode == http.StatusUnauthorized {
+		return fmt.Errorf("the server does not take the token in CHECKSTACK_TOKEN: %s", message)
+	}
 	if said.Field == "" {
 		return fmt.Errorf("the server refuses it with %d: %s", res.StatusCode, message)
 	}

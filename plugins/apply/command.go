@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -31,7 +32,8 @@ func Commands() []plugins.Command {
 // command is what the command line says.
 type command struct {
 	server, token, tokens string
-	plain, dryRun, prune  bool
+	plain, dryRun         bool
+	prune, pruneAll       bool
 	asJSON, schema        bool
 }
 
@@ -41,12 +43,16 @@ func (c *command) flags(f *plugins.Flags) {
 		"secrets of checks, so do it only where the network itself is secret, as in a VPN; http: of this machine needs no leave")
 	f.Bool(&c.dryRun, "dry-run", false, "only say what would change")
 	f.Bool(&c.prune, "prune", false, "delete what the document owns and does not name any more")
+	f.Bool(&c.pruneAll, "prune-all", false, "as -prune, also where that is all the document owns")
 	f.Bool(&c.asJSON, "json", false, "print the plan as JSON")
 	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents")
 	f.Text(&c.tokens, "keep-tokens", "", "new `file` for the tokens of what is made, which only its owner may read (default they are not kept)", nil)
 	f.Secret(&c.token, "CHECKSTACK_TOKEN", "an API token of an editor, or of an administrator where the document has satellites; required")
 	f.Check(func() (err error) {
+		late := slices.IndexFunc(f.Args(), func(s string) bool { return len(s) > 1 && s[0] == '-' })
 		switch files := len(f.Args()); {
+		case late > 0:
+			return fmt.Errorf("expected %s before %s: flags go before the file", f.Args()[late], f.Args()[0])
 		case c.schema && files > 0:
 			return errors.New("expected no argument with -schema")
 		case c.schema:

@@ -74,7 +74,9 @@ func TestTheCommandAppliesFilesAndSaysWhatChanged(t *testing.T) {
 	run(t, s.URL, admin, dir, "", ".").is(t, 0, "~ check Front page (config.url)\nshop: 0 created, 1 updated, 0 deleted, 2 unchanged\n", "")
 	run(t, s.URL, admin, dir, "", "checks.json").is(t, 0,
 		"! assignment Front page of Shop (not in the document any more)\n! system Shop (not in the document any more)\nshop: 0 created, 0 updated, 0 deleted, 2 orphaned, 1 unchanged\n", "")
-	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune", "-json", "-").is(t, 0, `{"name":"shop","dryRun":false,"changes":[`+
+	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune", "-").is(t, 1, "",
+		"checkstack apply: the server refuses it with 400: the document names nothing, and -prune would delete all 3 things that it owns; -prune-all allows it\n")
+	run(t, s.URL, admin, dir, `{"name":"shop"}`, "-prune-all", "-json", "-").is(t, 0, `{"name":"shop","dryRun":false,"changes":[`+
 		`{"op":"delete","kind":"assignment","name":"Front page","system":"Shop"},{"op":"delete","kind":"check","name":"Front page"},`+
 		`{"op":"delete","kind":"system","name":"Shop"}],"created":0,"updated":0,"deleted":3,"orphaned":0,"unchanged":0}`+"\n", "")
 
@@ -84,6 +86,9 @@ func TestTheCommandAppliesFilesAndSaysWhatChanged(t *testing.T) {
 		t.Errorf("what the server refuses: %+v", o)
 	}
 	run(t, s.URL, s.Token(t, "viewer"), dir, `{}`, "-").is(t, 1, "", "checkstack apply: the server refuses it with 403: this needs the role editor, the token has the role viewer\n")
+	if o := run(t, s.URL, "unknown", dir, `{}`, "-"); o.code != 1 || !strings.HasPrefix(o.stderr, "checkstack apply: the server does not take the token in CHECKSTACK_TOKEN: ") {
+		t.Errorf("with another token: %+v", o)
+	}
 	run(t, s.URL, admin, dir, `{"systems":[{"name":"x"},7]}`, "-").is(t, 1, "", "checkstack apply: standard input: systems[1]: expected an object\n")
 	run(t, s.URL, admin, dir, "", "none.json").is(t, 1, "", "checkstack apply: stat none.json: no such file or directory\n")
 }
@@ -119,6 +124,8 @@ func TestTheCommandLineIsUnderstoodOrRefused(t *testing.T) {
 	for _, test := range []struct{ server, token, args, want string }{
 		{"", token, "", "expected one file or folder, or - for standard input, not 0 arguments"},
 		{"", token, "a.json b.json", "expected one file or folder, or - for standard input, not 2 arguments"},
+		{"", token, "a.json -dry-run", "expected -dry-run before a.json: flags go before the file"},
+		{"", token, "- -prune", "expected -prune before -: flags go before the file"},
 		{"", token, "-schema a.json", "expected no argument with -schema"},
 		{"", "", "-", "expected an API token in CHECKSTACK_TOKEN, without spaces and line breaks"},
 		{"", "two words", "-", "expected an API token in CHECKSTACK_TOKEN, without spaces and line breaks"},

@@ -93,6 +93,9 @@ func (d *Document) UnmarshalJSON(data []byte) (err error) {
 	if len(data) == 0 || data[0] != '{' {
 		return plugins.Invalid("", "expected an object")
 	}
+	if err := once(data); err != nil {
+		return err
+	}
 	if err := plugins.Decode(data, &in); err != nil {
 		return err
 	}

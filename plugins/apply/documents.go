@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,6 +78,10 @@ func (p *Applier) post(r *http.Request, d Document) (Plan, error) {
 	if o.prune, err = flag(query, "prune"); err != nil {
 		return Plan{}, err
 	}
+	if o.pruneAll, err = flag(query, "pruneAll"); err != nil {
+		return Plan{}, err
+	}
+	o.prune = o.prune || o.pruneAll
 	return p.apply(r.Context(), &d, o)
 }
 
@@ -196,6 +201,34 @@ type releaseInput struct {
 	System string `json:"system,omitempty"` // of an assignment
 }
 
+// Validate trims names, and asks for what a thing of the kind is found by.
+func (in *releaseInput) Validate() (err error) {
+	if !slices.Contains([]string{kindSystem, kindGroup, kindCheck, kindSatellite, kindAssignment}, in.Kind) {
+		return plugins.Invalid("kind", "expected system, group, check, satellite or assignment")
+	}
+	if in.Name, err = plugins.Name("name", in.Name); err != nil {
+		return err
+	}
+	switch {
+	case in.Kind != kindAssignment && in.System != "":
+		return plugins.Invalid("system", "expected no system: only an assignment has one")
+	case in.Kind != kindAssignment:
+		return nil
+	case in.System == "":
+		return plugins.Invalid("system", "expected the name of the system that the check is assigned to")
+	}
+	in.System, err = plugins.Name("system", in.System)
+	return err
+}
+
+// what names the thing in an error.
+func (in *releaseInput) what() string {
+	if in.Kind == kindAssignment {
+		return fmt.Sprintf("assignment of the check %q to the system %q", in.Name, in.System)
+	}
+	return fmt.Sprintf("%s %q", in.Kind, in.Name)
+}
+
 // Released is what was set free.
 type Released struct {
 	Name     string `json:"name"` // of the document
@@ -252,7 +285,7 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 		}
 	}
 	if o == nil {
-		return plugins.Invalid("name", "expected a thing that the document owns: it has no %s", subject(in.Kind, in.Name, in.System))
+		return plugins.Invalid("name", "expected a thing that the document %q owns: it has no %s", owner, in.what())
 	}
 	var err error
 	n := &done.Released

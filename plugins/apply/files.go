@@ -75,6 +75,9 @@ func filesAt(path string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ext := strings.ToLower(filepath.Ext(path)); !info.IsDir() && (ext == ".yaml" || ext == ".yml") {
+		return nil, fmt.Errorf("%s: documents are JSON", path)
+	}
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
@@ -119,6 +122,10 @@ func limited(name string, r io.Reader) ([]byte, error) {
 // add adds what one file says.
 func (s *source) add(file string, text []byte) error {
 	part := &source{first: file}
+	text, err := wellFormed(file, text)
+	if err != nil {
+		return err
+	}
 	if err := plugins.Decode(text, &part.doc); err != nil {
 		return part.explain(err)
 	}

@@ -71,7 +71,13 @@ func TestWhatIsWrongWithAFileIsToldWithItsName(t *testing.T) {
 		want  string // below the folder; DIR/ stands for it
 	}{
 		"no file":          {nil, "there is no file *.json in DIR"},
-		"no JSON":          {[]string{"a.json", `{`}, "DIR/a.json: the JSON value ends too early"},
+		"no JSON":          {[]string{"a.json", `{`}, "DIR/a.json:1:2: the JSON value ends too early"},
+		"no value":         {[]string{"a.json", " \n"}, "DIR/a.json: expected a JSON value, not an empty file"},
+		"a comma too many": {[]string{"a.json", "\ufeff{\n  \"name\": \"é\", \"systems\": [\n    {\"name\": \"é\"},]\n}"}, "DIR/a.json:3:19: not valid JSON: invalid character ']' looking for beginning of value"},
+		"cut off":          {[]string{"a.json", "{\n\"systems\": [\n"}, "DIR/a.json:3:1: the JSON value ends too early"},
+		"two values":       {[]string{"a.json", "{}\n{}"}, "DIR/a.json:2:1: not valid JSON: invalid character '{' after top-level value"},
+		"another encoding": {[]string{"a.json", "{\"name\":\n \"é\xe9\"}"}, "DIR/a.json:2:4: expected JSON in UTF-8"},
+		"a section twice":  {[]string{"a.json", `{"systems":[{"name":"x"}],"Systems":[]}`}, "DIR/a.json: Systems: expected this field once"},
 		"no object":        {[]string{"a.json", `7`}, "DIR/a.json: expected an object"},
 		"in an element":    {[]string{"a.json", `{}`, "b.json", `{"systems":[{"name":"x"},{"name":"y","colour":1}]}`}, "DIR/b.json: systems[1].colour: there is no such field"},
 		"a name twice":     {[]string{"a.json", `{"groups":[{"name":"x"},{"name":"X"}]}`}, `DIR/a.json: groups[1].name: expected each name once, but groups[0] is "X" too`},
@@ -102,6 +108,19 @@ func TestWhatIsWrongWithAFileIsToldWithItsName(t *testing.T) {
 	}
 	if got := s.explain(&plugins.Error{Message: "wrong"}).Error(); got != one+": wrong" {
 		t.Errorf("an error of the server is %s", got)
+	}
+}
+
+func TestAFileIsJSONWhateverItsEditorPutsInFrontOfIt(t *testing.T) {
+	dir := folder(t, "bom.json", "\ufeff{\"systems\":[{\"name\":\"x\"}]}", "a.yaml", "systems: []", "b.YML", "{}")
+	if s, err := read(filepath.Join(dir, "bom.json"), nil); err != nil || len(s.doc.Systems) != 1 {
+		t.Errorf("with a byte order mark: %+v, %v", s, err)
+	}
+	for _, name := range []string{"a.yaml", "b.YML"} {
+		path := filepath.Join(dir, name)
+		if _, err := read(path, nil); err == nil || err.Error() != path+": documents are JSON" {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

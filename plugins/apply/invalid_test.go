@@ -78,6 +78,17 @@ func invalid(t *testing.T, s *servertest.Server) {
 	}
 	s.Do(t, "POST", documents, servertest.Admin, `[]`).IsInvalid(t, "", "expected an object")
 	s.Do(t, "POST", documents, servertest.Admin, `{"name":"x"} {}`).IsInvalid(t, "", "there is more than one JSON value")
+	for body, field := range map[string]string{
+		`{"systems":[{"name":"Right"}],"systems":[]}`:                                            "systems",
+		`{"name":"wrong","NAME":"wrong"}`:                                                        "NAME",
+		`{"systems":[{"name":"a"},{"name":"b","name":"c"}]}`:                                     "systems[1].name",
+		`{"systems":[{"name":"a","metadata":{"A":1e999,"a":{"x":[{"y":1,"y":1}]}}}]}`:            "systems[0].metadata.a.x[0].y",
+		`{"checks":[{"name":"a","config":{"headers":{"A":"1","a":"2","A":"3"}}}]}`:               "checks[0].config.headers.A",
+		`{"assignments":[{"check":"a","thresholds":{"mode":"window","healthy":{},"mode":"x"}}]}`: "assignments[0].thresholds.mode",
+		`{"` + strings.Repeat("x", 300) + `":1,"` + strings.Repeat("x", 300) + `":1}`:            strings.Repeat("x", 100) + "…",
+	} {
+		s.Do(t, "POST", documents, servertest.Admin, body).IsInvalid(t, field, "expected this field once")
+	}
 	if after := everything(t, s); after != before {
 		t.Errorf("what was refused has changed\n%s\nto\n%s", before, after)
 	}

@@ -84,10 +84,21 @@ func release(t *testing.T, s *servertest.Server) {
 		"assignments": L{M{"check": "Free", "system": "Free"}}}
 	applied(t, s, "", d)
 	path := documents + "/free%20me"
+	for _, test := range []struct{ body, field, message string }{
+		{`{}`, "kind", "expected system, group, check, satellite or assignment"},
+		{`{"kind":"Systems","name":"Free"}`, "kind", "expected system, group, check, satellite or assignment"},
+		{`{"kind":"system"}`, "name", "expected a text of 1 to 200 characters, not an empty one"},
+		{`{"kind":"system","name":"Free","system":"Free"}`, "system", "expected no system: only an assignment has one"},
+		{`{"kind":"assignment","name":"Free","system":" "}`, "system", "expected a text of 1 to 200 characters, not an empty one"},
+		{`{"kind":"system","name":" Freed "}`, "name", `expected a thing that the document "free me" owns: it has no system "Freed"`},
+		{`{"kind":"assignment","name":"free","system":"X"}`, "name", `expected a thing that the document "free me" owns: it has no assignment of the check "free" to the system "X"`},
+	} {
+		s.Do(t, "POST", path+"/release", editor, test.body).IsInvalid(t, test.field, test.message)
+	}
 	for _, kind := range []string{"system", "group", "check", "satellite", "assignment"} {
 		body := M{"kind": kind, "name": "FREE"}
 		if kind == "assignment" {
-			s.Do(t, "POST", path+"/release", editor, body).IsInvalid(t, "name", "expected a thing that the document owns: it has no assignment FREE")
+			s.Do(t, "POST", path+"/release", editor, body).IsInvalid(t, "system", "expected the name of the system that the check is assigned to")
 			body["system"] = "free"
 		}
 		n := map[string]int{kind + "s": 1}

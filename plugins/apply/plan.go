@@ -8,7 +8,8 @@ import (
 )
 
 // What applying a document has changed, or would change. The order is that of the document, then what it deletes or has
-// left behind; what stays as it is is counted and not listed.
+// left behind; what stays as it is is counted and not listed. What people have assigned to a thing goes with it, and is
+// listed too.
 
 // The kinds of things that a document manages.
 const (
@@ -56,6 +57,8 @@ type Token struct {
 	Name   string `json:"name"`
 	System string `json:"system,omitempty"`
 	Token  string `json:"token"`
+
+	renew string // the route that makes another one
 }
 
 // note adds a change, and counts it; one without an Op is none.

@@ -63,6 +63,7 @@ func (w *work) hold(ctx context.Context) (err error) {
 	}
 	ownedStations, err := w.satellites.ManagedSatellites(ctx, w.tx, w.owner)
 	add(w.stations, ownedStations, func(s satellite.Satellite) string { return s.Name })
+	w.had += len(ownedGroups) + len(ownedSystems) + len(ownedStations)
 	return err
 }
 
@@ -84,6 +85,7 @@ func (w *work) holdChecks(ctx context.Context, names []string) error {
 	for _, a := range assigned {
 		w.assigned[pair{a.SystemID, a.ConfigurationID}] = a
 	}
+	w.had += len(owned) + len(assigned)
 	looked := make(map[string]bool)
 	for _, name := range names {
 		key := plugins.Fold(name)
@@ -264,7 +266,8 @@ func (w *work) makeSatellites(ctx context.Context) error {
 			return at(here, err)
 		}
 		if token != "" {
-			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindSatellite, Name: next.Name, Token: token})
+			w.plan.Tokens = append(w.plan.Tokens, Token{Kind: kindSatellite, Name: next.Name, Token: token,
+				renew: "POST /api/satellite/satellites/" + next.ID + "/rotate"})
 		}
 		w.stations[key] = next
 	}
@@ -272,21 +275,23 @@ func (w *work) makeSatellites(ctx context.Context) error {
 }
 
 // leave ends what the document owns of a kind and does not define any more, by name, or leaves it as it is without prune.
-// It returns how many things of the kind it owns then.
-func leave[T any](w *work, kind string, all map[string]T, of func(T) (id, name string, managedBy *string), remove func(id string) error) (int, error) {
+// It returns how many things of the kind it owns then. What remove takes with a thing comes before it in the plan.
+func leave[T any](w *work, kind string, all map[string]T, of func(T) (id, name string, managedBy *string), remove func(id, name string) error) (int, error) {
 	owned := 0
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		id, name, managedBy := of(all[key])
 		if !w.owns(managedBy) {
 			continue
 		}
-		if !w.defined[ref{kind, key}] && w.end(Change{Kind: kind, Name: name}) {
-			if err := remove(id); err != nil {
+		named := w.defined[ref{kind, key}]
+		if !named && w.prune {
+			if err := remove(id, name); err != nil {
 				return 0, fmt.Errorf("delete the %s %q: %w", kind, name, err)
 			}
-			continue
 		}
-		owned++
+		if named || !w.end(Change{Kind: kind, Name: name}) {
+			owned++
+		}
 	}
 	return owned, nil
 }
@@ -294,8 +299,15 @@ func leave[T any](w *work, kind string, all map[string]T, of func(T) (id, name s
 func (w *work) leaveChecks(ctx context.Context) (err error) {
 	w.count.Checks, err = leave(w, kindCheck, w.configs, func(c healthcheck.Configuration) (string, string, *string) {
 		return c.ID, c.Name, c.ManagedBy
-	}, func(id string) error {
-		_, err := w.checks.DeleteConfiguration(ctx, w.tx, id)
+	}, func(id, _ string) error {
+		with, err := w.checks.AssignmentsOf(ctx, w.tx, id, "")
+		if err == nil {
+			err = w.alongside(ctx, Change{Op: opDelete}, with, "")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = w.checks.DeleteConfiguration(ctx, w.tx, id)
 		return err
 	})
 	return err
@@ -304,15 +316,22 @@ func (w *work) leaveChecks(ctx context.Context) (err error) {
 func (w *work) leaveGroups(ctx context.Context) (err error) {
 	w.count.Groups, err = leave(w, kindGroup, w.groups, func(g catalog.Group) (string, string, *string) {
 		return g.ID, g.Name, g.ManagedBy
-	}, func(id string) error { return w.catalog.DeleteGroup(ctx, w.tx, id) })
+	}, func(id, _ string) error { return w.catalog.DeleteGroup(ctx, w.tx, id) })
 	return err
 }
 
 func (w *work) leaveSatellites(ctx context.Context) (err error) {
 	w.count.Satellites, err = leave(w, kindSatellite, w.stations, func(s satellite.Satellite) (string, string, *string) {
 		return s.ID, s.Name, s.ManagedBy
-	}, func(id string) error {
+	}, func(id, name string) error {
 		if err := w.administers("satellites"); err != nil {
+			return err
+		}
+		from, err := w.checks.AssignmentsFrom(ctx, w.tx, id)
+		if err == nil { // they stay, and are made elsewhere or nowhere
+			err = w.alongside(ctx, Change{Op: opUpdate, Fields: []string{"sources"}}, from, fmt.Sprintf(" from the satellite %q", name))
+		}
+		if err != nil {
 			return err
 		}
 		return w.satellites.DeleteSatellite(ctx, w.tx, id)
@@ -323,6 +342,46 @@ func (w *work) leaveSatellites(ctx context.Context) (err error) {
 func (w *work) leaveSystems(ctx context.Context) (err error) {
 	w.count.Systems, err = leave(w, kindSystem, w.systems, func(s catalog.System) (string, string, *string) {
 		return s.ID, s.Name, s.ManagedBy
-	}, func(id string) error { return w.catalog.DeleteSystem(ctx, w.tx, id) })
+	}, func(id, _ string) error {
+		with, err := w.checks.AssignmentsOf(ctx, w.tx, "", id)
+		if err == nil {
+			err = w.alongside(ctx, Change{Op: opDelete}, with, "")
+		}
+		if err != nil {
+			return err
+		}
+		return w.catalog.DeleteSystem(ctx, w.tx, id)
+	})
 	return err
+}
+
+// alongside notes what happens to assignments of others with a thing that is deleted. Those of this document have ended by
+// then. People's are noted like its own, and one of another document is a conflict: it would make it again, or be in error.
+func (w *work) alongside(ctx context.Context, c Change, all []healthcheck.Assignment, from string) error {
+	ids := make([]string, len(all))
+	for i, a := range all {
+		ids[i] = a.SystemID
+	}
+	names, err := w.systemNames(ctx, w.tx, ids)
+	if err != nil {
+		return err
+	}
+	for _, a := range inNameOrder(all, names) {
+		c.Kind, c.Name, c.System = kindAssignment, a.Name, names[a.SystemID]
+		if a.ManagedBy != nil {
+			e := plugins.Managed(*a.ManagedBy)
+			e.Message = fmt.Sprintf("the document %q still assigns the check %q to %q%s", *a.ManagedBy, c.Name, c.System, from)
+			return e
+		}
+		key := pair{a.SystemID, a.ConfigurationID}
+		switch moved := w.moved[key]; {
+		case moved && c.Op == opUpdate: // another satellite of it went before
+			continue
+		case moved:
+			w.ends = slices.DeleteFunc(w.ends, func(e Change) bool { return e.Op == opUpdate && e.Name == c.Name && e.System == c.System })
+		}
+		w.moved[key] = c.Op == opUpdate
+		w.ends = append(w.ends, c)
+	}
+	return nil
 }

@@ -40,9 +40,10 @@ var (
 
 // options say how a document is applied.
 type options struct {
-	dryRun bool
-	prune  bool               // delete what it owns and does not name
-	by     *plugins.Principal // nil: the server
+	dryRun   bool
+	prune    bool               // delete what it owns and does not name
+	pruneAll bool               // also if that is all that it owns
+	by       *plugins.Principal // nil: the server
 }
 
 // errDryRun rolls a dry run back.
@@ -87,7 +88,7 @@ type work struct {
 	doc   *Document
 	owner string // the name of the document, as it was first applied
 	plan  Plan
-	ends  []Change // what it does not name any more: the last part of the plan
+	ends  []Change // what it does not name any more, and what goes with that: the last part of the plan
 
 	// What the document names or owns, by folded name: as it was found, then as it was made.
 	systems  map[string]catalog.System
@@ -96,8 +97,11 @@ type work struct {
 	stations map[string]satellite.Satellite
 	assigned map[pair]healthcheck.Assignment // that it owns
 
+	had, lost int // of what it owned before, and of it what is deleted
+
 	defined map[ref]bool    // what it defines
 	made    map[string]bool // the IDs of what it has made anew
+	moved   map[pair]bool   // assignments of others whose satellites went
 	count   Counts          // of what it owns in the end
 }
 
@@ -129,6 +133,9 @@ func (w *work) run(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := w.spares(); err != nil {
+		return err
+	}
 	for _, c := range w.ends {
 		w.plan.note(c)
 	}
@@ -155,7 +162,7 @@ func turn(ctx context.Context, tx *sql.Tx) error {
 
 // define notes what the document defines.
 func (w *work) define() {
-	w.defined, w.made = make(map[ref]bool), make(map[string]bool)
+	w.defined, w.made, w.moved = make(map[ref]bool), make(map[string]bool), make(map[pair]bool)
 	add := func(kind, name string) { w.defined[ref{kind, plugins.Fold(name)}] = true }
 	for _, s := range w.doc.Systems {
 		add(kindSystem, s.Name)
@@ -211,9 +218,30 @@ func (w *work) end(c Change) (remove bool) {
 	c.Op = opOrphaned
 	if w.prune {
 		c.Op = opDelete
+		w.lost++
 	}
 	w.ends = append(w.ends, c)
 	return w.prune
+}
+
+// spares refuses to delete all that the document owns, unless that is said: it is more likely that a file was not written, or is
+// that of another server.
+func (w *work) spares() error {
+	if !w.prune || w.pruneAll || w.lost == 0 || w.lost < w.had {
+		return nil
+	}
+	names, prune, all := "nothing that it owns", "-prune", "-prune-all"
+	if d := w.doc; len(d.Systems)+len(d.Groups)+len(d.Checks)+len(d.Satellites)+len(d.Assignments) == 0 {
+		names = "nothing"
+	}
+	if w.by == nil {
+		prune, all = "-config-prune", "checkstack apply -prune-all"
+	}
+	things := "the one thing"
+	if w.had > 1 {
+		things = fmt.Sprintf("all %d things", w.had)
+	}
+	return plugins.Invalid("", "the document names %s, and %s would delete %s that it owns; %s allows it", names, prune, things, all)
 }
 
 // stays refuses to refer to a thing that is to be deleted.

@@ -27,6 +27,10 @@ var (
 	assignmentsOwnedSQL string
 	//go:embed sql/assignment.sql
 	assignmentSQL string
+	//go:embed sql/assignments_of.sql
+	assignmentsOfSQL string
+	//go:embed sql/assignments_from.sql
+	assignmentsFromSQL string
 	//go:embed sql/release_configurations.sql
 	releaseConfigurationsSQL string
 	//go:embed sql/release_assignments.sql
@@ -145,14 +149,40 @@ func (h *Healthcheck) Owned(ctx context.Context, tx *sql.Tx, owner string) (conf
 	return configurations, assignments, nil
 }
 
+// AssignmentsOf returns the assignments that go with a configuration or a system, whoever owns them, by system and configuration;
+// the other ID is empty. The configuration is held, so that nobody adds one until tx ends.
+func (h *Healthcheck) AssignmentsOf(ctx context.Context, tx *sql.Tx, configuration, system string) ([]Assignment, error) {
+	if configuration != "" {
+		if _, err := tx.ExecContext(ctx, configurationLockSQL, configuration); err != nil {
+			return nil, fmt.Errorf("lock configuration: %w", err)
+		}
+	}
+	all, err := plugins.Rows(ctx, tx, scanAssignment, assignmentsOfSQL, optional(configuration), optional(system))
+	if err != nil {
+		return nil, fmt.Errorf("read the assignments of a configuration or a system: %w", err)
+	}
+	return all, nil
+}
+
+// AssignmentsFrom returns the assignments that a source other than this server makes, whoever owns them.
+func (h *Healthcheck) AssignmentsFrom(ctx context.Context, tx *sql.Tx, source string) ([]Assignment, error) {
+	all, err := plugins.Rows(ctx, tx, scanAssignment, assignmentsFromSQL, source)
+	if err != nil {
+		return nil, fmt.Errorf("read the assignments of a source: %w", err)
+	}
+	return all, nil
+}
+
+// optional is an ID, or nil where it is empty.
+func optional(id string) *string {
+	if id == "" {
+		return nil
+	}
+	return &id
+}
+
 // Release gives what a document owns to people: one configuration, or one assignment of it to a system, or, with empty IDs, all.
 func (h *Healthcheck) Release(ctx context.Context, tx *sql.Tx, owner, configuration, system string) error {
-	optional := func(id string) *string {
-		if id == "" {
-			return nil
-		}
-		return &id
-	}
 	if system == "" {
 		if _, err := tx.ExecContext(ctx, releaseConfigurationsSQL, owner, optional(configuration)); err != nil {
 			return fmt.Errorf("release configurations: %w", err)
