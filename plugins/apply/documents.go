@@ -276,7 +276,7 @@ func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err
 	return done, err
 }
 
-// releaseOne sets one of the objects of a document free.
+// releaseOne sets one of the objects of a document free. What assigns a system or a check goes with it, so that people can delete it.
 func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in releaseInput, objects []Object, done *Released) error {
 	var o *Object
 	for i, other := range objects {
@@ -291,7 +291,7 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 	n := &done.Released
 	switch o.Kind {
 	case kindSystem:
-		n.Systems, err = 1, p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0])
+		n.Systems, err = 1, errors.Join(p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0]), p.checks.Release(ctx, tx, owner, "", o.ids[0]))
 	case kindGroup:
 		n.Groups, err = 1, p.catalog.ReleaseGroups(ctx, tx, owner, o.ids[0])
 	case kindCheck:

@@ -181,17 +181,16 @@ func optional(id string) *string {
 	return &id
 }
 
-// Release gives what a document owns to people: one configuration, or one assignment of it to a system, or, with empty IDs, all.
+// Release gives what a document owns to people: one configuration with its assignments, the assignments of one system, one
+// assignment, or, with empty IDs, all.
 func (h *Healthcheck) Release(ctx context.Context, tx *sql.Tx, owner, configuration, system string) error {
 	if system == "" {
 		if _, err := tx.ExecContext(ctx, releaseConfigurationsSQL, owner, optional(configuration)); err != nil {
 			return fmt.Errorf("release configurations: %w", err)
 		}
 	}
-	if system != "" || configuration == "" {
-		if _, err := tx.ExecContext(ctx, releaseAssignmentsSQL, owner, optional(configuration), optional(system)); err != nil {
-			return fmt.Errorf("release assignments: %w", err)
-		}
+	if _, err := tx.ExecContext(ctx, releaseAssignmentsSQL, owner, optional(configuration), optional(system)); err != nil {
+		return fmt.Errorf("release assignments: %w", err)
 	}
 	return nil
 }
