@@ -61,7 +61,7 @@ func stations(t *testing.T, s *servertest.Server) {
 
 func heartbeat(t *testing.T, s *servertest.Server) {
 	d := M{"name": "beats", "systems": L{M{"name": "Beating"}}, "assignments": L{M{"check": "Backup", "system": "Beating"}},
-		"checks": L{M{"name": "Backup", "type": "heartbeat", "config": M{}, "intervalSeconds": 86400, "timeoutMs": 1000}}}
+		"checks": L{M{"name": "Backup", "type": "heartbeat", "intervalSeconds": 86400, "timeoutMs": 1000}}}
 	p := applied(t, s, "", d)
 	if len(p.Tokens) != 1 || p.Tokens[0].Kind != "assignment" || p.Tokens[0].Name != "Backup" || p.Tokens[0].System != "Beating" {
 		t.Fatalf("the tokens are %+v", p.Tokens)
@@ -95,7 +95,7 @@ func release(t *testing.T, s *servertest.Server) {
 	} {
 		s.Do(t, "POST", path+"/release", editor, test.body).IsInvalid(t, test.field, test.message)
 	}
-	for _, kind := range []string{"system", "group", "check", "satellite", "assignment"} {
+	for _, kind := range []string{"assignment", "system", "group", "check", "satellite"} { // what assigns a thing would go with it
 		body := M{"kind": kind, "name": "FREE"}
 		if kind == "assignment" {
 			s.Do(t, "POST", path+"/release", editor, body).IsInvalid(t, "system", "expected the name of the system that the check is assigned to")
