@@ -18,6 +18,7 @@ import (
 	"embed"
 	"errors"
 	"io/fs"
+	"net/http"
 
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
@@ -54,6 +55,6 @@ func (p *Applier) init(context.Context) error {
 		handle("GET /documents", plugins.Viewer, plugins.JSON(p.list)),
 		handle("GET /documents/{name}", plugins.Viewer, plugins.JSON(p.find)),
 		handle("POST /documents/{name}/release", plugins.Editor, plugins.JSON(p.release)),
-		handle("GET /schema", plugins.Public, schemaHandler{}),
+		handle("GET /schema", plugins.Public, http.HandlerFunc(p.showSchema)),
 	)
 }

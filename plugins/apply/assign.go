@@ -51,7 +51,7 @@ func (w *work) assign(ctx context.Context) error {
 	})
 	last := ""
 	for _, a := range byKey {
-		if a.pair.system != last {
+		if a.pair.system != last && !w.held[a.pair.system] { // one that only a group brings
 			if err := w.catalog.LockSystem(ctx, w.tx, a.pair.system); err != nil {
 				return at(a.place, err)
 			}

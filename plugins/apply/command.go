@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck"
 )
 
 // "checkstack apply" sends a document to a server and says what that has changed. It prints no token, because what it prints
@@ -45,7 +46,7 @@ func (c *command) flags(f *plugins.Flags) {
 	f.Bool(&c.prune, "prune", false, "delete what the document owns and does not name any more")
 	f.Bool(&c.pruneAll, "prune-all", false, "as -prune, also where that is all the document owns")
 	f.Bool(&c.asJSON, "json", false, "print the plan as JSON")
-	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents")
+	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents, with the check types that are built in")
 	f.Text(&c.tokens, "keep-tokens", "", "new `file` for the tokens of what is made, which only its owner may read (default they are not kept)", nil)
 	f.Secret(&c.token, "CHECKSTACK_TOKEN", "an API token of an editor, or of an administrator where the document has satellites; required")
 	f.Check(func() (err error) {
@@ -72,7 +73,12 @@ func (c *command) flags(f *plugins.Flags) {
 
 func (c *command) run(ctx context.Context, p plugins.Process) int {
 	if c.schema {
-		p.Stdout.Write(schema)
+		text, err := schemaWith(healthcheck.BuiltInTypes())
+		if err != nil {
+			fmt.Fprintf(p.Stderr, "checkstack apply: %v\n", err)
+			return 1
+		}
+		p.Stdout.Write(text)
 		return 0
 	}
 	if err := c.apply(ctx, p); err != nil {

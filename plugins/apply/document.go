@@ -1,11 +1,9 @@
 package apply
 
 import (
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 
 	"checkstack/plugins"
@@ -229,15 +227,4 @@ func at(place string, err error) error {
 	inner := *e
 	inner.Field = strings.TrimSuffix(place+"."+e.Field, ".")
 	return &inner
-}
-
-//go:embed schema.json
-var schema []byte
-
-// schemaHandler answers with the JSON schema of documents.
-type schemaHandler struct{}
-
-func (schemaHandler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/schema+json")
-	w.Write(schema) // an error means that the client is gone
 }

@@ -47,6 +47,7 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"groups", many(1001), "groups", "expected at most 1000, not 1001"},
 		{"checks", L{check("Right"), with(check("b"), "type", "none")}, "checks[1].type", "…"},
 		{"checks", L{check("Right"), with(check("b"), "config", M{"url": "shop"})}, "checks[1].config.url", "…"},
+		{"checks", L{check("Right"), with(check("b"), "template", true, "config", M{"url": "http://a", "ipVersion": "${system.metadata.v}"})}, "checks[1].config.ipVersion", "…"},
 		{"checks", L{check("Right"), with(check("b"), "intervalSeconds", 0)}, "checks[1].intervalSeconds", "expected this field, a whole number of seconds from 1 to 2592000"},
 		{"checks", L{check("Right"), with(check("b"), "intervalSeconds", "1m")}, "checks[1].intervalSeconds", "expected a whole number, not string"},
 		{"checks", L{check("Right"), with(check("b"), "assertions", L{M{"path": "status", "op": "like"}})}, "checks[1].assertions[0].op", "…"},

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"checkstack/plugins/catalog"
+	"checkstack/plugins/healthcheck"
 )
 
 // TestTheSchemaIsThatOfDocuments holds the schema against what is decoded: the same fields, none beside them, and the same
@@ -86,5 +87,80 @@ func TestTheSchemaIsThatOfDocuments(t *testing.T) {
 		if got := root["properties"].(map[string]any)[section].(map[string]any)["maxItems"]; fmt.Sprint(got) != fmt.Sprint(float64(most)) {
 			t.Errorf("the schema allows %v %s, the server %d", got, section, most)
 		}
+	}
+}
+
+// TestTheSchemaTellsGoodDocumentsFromBadOnes looks at what is in a check as an editor does, and at what may have a placeholder.
+func TestTheSchemaTellsGoodDocumentsFromBadOnes(t *testing.T) {
+	text, err := schemaWith(healthcheck.BuiltInTypes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root object
+	if err := json.Unmarshal(text, &root); err != nil {
+		t.Fatal(err)
+	}
+	v := validator{t, root["$defs"].(object)}
+	wrong := func(document string) string {
+		t.Helper()
+		var value any
+		if err := json.Unmarshal([]byte(document), &value); err != nil {
+			t.Fatal(err)
+		}
+		return v.wrong(root, value, "")
+	}
+	check := func(kind, rest string) string {
+		return `{"checks":[{"name":"c","intervalSeconds":60,"timeoutMs":1000,"type":"` + kind + `"` + rest + `}]}`
+	}
+	for _, good := range []string{
+		`{}`,
+		`{"$schema":"https://status.example.org/api/apply/schema","name":"shop","systems":[{"name":"Shop","metadata":{"a":[1,null]}}]}`,
+		`{"groups":[{"name":"g","systems":["a","b"]}],"satellites":[{"name":"s","offlineAfterSeconds":30}]}`,
+		`{"assignments":[{"check":"c","system":"s","sources":["local"],"thresholds":{"mode":"window","windowSize":5},"quorum":1}]}`,
+		check("http", `,"config":{"url":"https://shop.example.org/","method":"HEAD","expectStatus":["2xx",301],"headers":{"A":"b"},"tls":{"verify":false}}`),
+		check("http", `,"config":{"url":"https://${system.name}/","method":"${ENV:METHOD}","auth":{"type":"bearer","token":"${ENV:TOKEN}"}},"template":true`),
+		check("http", `,"config":{"url":"u"},"assertions":[{"path":"status","op":"eq","value":200,"severity":"degraded"}]`),
+		check("dns", `,"config":{"name":"example.org","type":"MX"}`),
+		check("exec", `,"config":{"command":"/bin/true","expectExit":[0,2]}`), check("postgres", `,"config":{"address":"db","user":"u","password":"********"}`),
+		check("heartbeat", `,"config":{}`), check("heartbeat", ``),
+	} {
+		if w := wrong(good); w != "" {
+			t.Errorf("%s: %s", good, w)
+		}
+	}
+	for bad, want := range map[string]string{
+		`[]`:                        " is not of type",
+		`{"checks":[{"name":"c"}]}`: ".checks[0] has no type",
+		`{"systems":[{"name":"a","colour":"b"}]}`:                           ".systems[0].colour is not expected",
+		`{"systems":[{"name":" "}]}`:                                        ".systems[0].name is not of pattern",
+		`{"assignments":[{"check":"c"}]}`:                                   ".assignments[0] is not of oneOf",
+		`{"assignments":[{"check":"c","system":"s","group":"g"}]}`:          ".assignments[0] is not of oneOf",
+		check("htttp", `,"config":{"url":"u"}`):                             ".checks[0].type is not of enum",
+		check("http", ``):                                                   ".checks[0] has no config",
+		check("http", `,"config":{}`):                                       ".checks[0].config has no url",
+		check("http", `,"config":{"url":"u","expectStatus":["6xx"]}`):       ".checks[0].config.expectStatus[0] is not of anyOf",
+		check("http", `,"config":{"url":"u","ipVersion":"5"}`):              ".checks[0].config.ipVersion is not of enum",
+		check("http", `,"config":{"url":"u","ipVersion":"${ENV:VERSION}"}`): ".checks[0].config.ipVersion is not of enum",
+		check("http", `,"config":{"url":"u","maxRedirects":"${ENV:MOST}"}`): ".checks[0].config.maxRedirects is not of type",
+		check("http", `,"config":{"url":"u","tls":{"verfy":true}}`):         ".checks[0].config.tls.verfy is not expected",
+		check("tcp", `,"config":{"url":"u"}`):                               "",
+		check("dns", `,"config":{"name":"example.org","type":"mx"}`):        ".checks[0].config.type is not of enum",
+		check("heartbeat", `,"config":{"url":"u"}`):                         ".checks[0].config.url is not expected",
+		check("ping", `,"config":{"host":"h","count":21}`):                  ".checks[0].config.count is not of maximum",
+	} {
+		if w := wrong(bad); w == "" || want != "" && w != want {
+			t.Errorf("%s: %q, want %q", bad, w, want)
+		}
+	}
+}
+
+// TestTheSchemaIsOfTheTypesThatThereAre has no type but that of a plugin.
+func TestTheSchemaIsOfTheTypesThatThereAre(t *testing.T) {
+	text, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`{"type":"object"}`)}})
+	if err != nil || !strings.Contains(string(text), `"#/$defs/config-odd"`) || strings.Contains(string(text), "config-http") {
+		t.Errorf("the schema is %s, %v", text, err)
+	}
+	if _, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`7`)}}); err == nil {
+		t.Error("a type without a schema is taken")
 	}
 }

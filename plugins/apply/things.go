@@ -50,6 +50,9 @@ func (w *work) hold(ctx context.Context) (err error) {
 	if w.systems, err = w.catalog.SystemsNamed(ctx, w.tx, systems); err != nil {
 		return err
 	}
+	for _, s := range w.systems {
+		w.held[s.ID] = true
+	}
 	ownedSystems, err := w.catalog.ManagedSystems(ctx, w.tx, w.owner)
 	if err != nil {
 		return err
@@ -141,7 +144,7 @@ func (w *work) makeSystems(ctx context.Context) error {
 		if err != nil {
 			return at(here, err)
 		}
-		w.systems[key], w.made[next.ID] = next, !exists
+		w.systems[key], w.made[next.ID], w.held[next.ID] = next, !exists, true
 	}
 	return nil
 }

@@ -101,6 +101,7 @@ type work struct {
 
 	defined map[ref]bool    // what it defines
 	made    map[string]bool // the IDs of what it has made anew
+	held    map[string]bool // the IDs of systems that it holds alone
 	moved   map[pair]bool   // assignments of others whose satellites went
 	count   Counts          // of what it owns in the end
 }
@@ -162,7 +163,7 @@ func turn(ctx context.Context, tx *sql.Tx) error {
 
 // define notes what the document defines.
 func (w *work) define() {
-	w.defined, w.made, w.moved = make(map[ref]bool), make(map[string]bool), make(map[pair]bool)
+	w.defined, w.made, w.held, w.moved = make(map[ref]bool), make(map[string]bool), make(map[string]bool), make(map[pair]bool)
 	add := func(kind, name string) { w.defined[ref{kind, plugins.Fold(name)}] = true }
 	for _, s := range w.doc.Systems {
 		add(kindSystem, s.Name)

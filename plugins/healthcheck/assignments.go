@@ -218,21 +218,23 @@ func (h *Healthcheck) assignAnyhow(
 			return a, nil, err
 		}
 	}
-	var isHere, existed, wasOn bool
+	var isHere, existed, wasOn, fresh bool
 	var next time.Time
 	var kept []byte
 	err = tx.QueryRowContext(ctx, assignSQL, system, configuration, in.Enabled, here, thresholds, in.Quorum, vars, owner, !c.Enabled,
-		later.Milliseconds(), initial).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt, &a.Status, &a.Since, &kept, &a.Quorum, &existed, &wasOn, &before)
+		later.Milliseconds(), initial).Scan(&a.Enabled, &isHere, &next, &a.CreatedAt, &a.Status, &a.Since, &kept, &a.Quorum, &existed, &wasOn, &before, &fresh)
 	if err != nil {
 		return a, nil, fmt.Errorf("write assignment: %w", err)
 	}
-	if in.Sources != nil {
-		if _, err := tx.ExecContext(ctx, assignSourcesSQL, system, configuration, pq.Array(satellites), isHere); err != nil {
-			return a, nil, fmt.Errorf("write the sources of an assignment: %w", err)
+	if !fresh || len(satellites) > 0 { // a new one has none
+		if in.Sources != nil {
+			if _, err := tx.ExecContext(ctx, assignSourcesSQL, system, configuration, pq.Array(satellites), isHere); err != nil {
+				return a, nil, fmt.Errorf("write the sources of an assignment: %w", err)
+			}
 		}
-	}
-	if err := tx.QueryRowContext(ctx, assignmentSourcesSQL, system, configuration).Scan(pq.Array(&satellites)); err != nil {
-		return a, nil, fmt.Errorf("read the sources of an assignment: %w", err)
+		if err := tx.QueryRowContext(ctx, assignmentSourcesSQL, system, configuration).Scan(pq.Array(&satellites)); err != nil {
+			return a, nil, fmt.Errorf("read the sources of an assignment: %w", err)
+		}
 	}
 	if c.Type == heartbeat && !existed {
 		if a.HeartbeatToken, err = h.renewBeat(ctx, tx, key{system, configuration}); err != nil {
@@ -240,17 +242,18 @@ func (h *Healthcheck) assignAnyhow(
 		}
 		a.HeartbeatPath = h.beatPath(a.HeartbeatToken)
 	}
-	on := a.Enabled && c.Enabled
-	if on && existed && !wasOn {
-		err = h.turned(ctx, tx, []key{{system, configuration}}, true)
-	} else {
-		err = h.settle(ctx, tx, []key{{system, configuration}})
-	}
-	if err != nil {
-		return a, nil, err
-	}
-	if err := tx.QueryRowContext(ctx, assignmentStatusSQL, system, configuration).Scan(&a.Status, &a.Since); err != nil {
-		return a, nil, fmt.Errorf("read the status of an assignment: %w", err)
+	if on := a.Enabled && c.Enabled; !fresh || !on { // nobody has seen a new one that is on, and so it is unknown, as it was written
+		if on && existed && !wasOn {
+			err = h.turned(ctx, tx, []key{{system, configuration}}, true)
+		} else {
+			err = h.settle(ctx, tx, []key{{system, configuration}})
+		}
+		if err != nil {
+			return a, nil, err
+		}
+		if err := tx.QueryRowContext(ctx, assignmentStatusSQL, system, configuration).Scan(&a.Status, &a.Since); err != nil {
+			return a, nil, fmt.Errorf("read the status of an assignment: %w", err)
+		}
 	}
 	if a.Thresholds, err = parseThresholds(kept); err != nil {
 		return a, nil, fmt.Errorf("read thresholds: %w", err)

@@ -17,9 +17,11 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"checkstack/plugins"
+	"checkstack/plugins/healthcheck/checks"
 	"checkstack/plugins/healthcheck/engine"
 )
 
@@ -187,15 +189,32 @@ type TypeView struct {
 
 // listTypes answers with the check types that this server has.
 func (h *Healthcheck) listTypes(*http.Request, plugins.None) (plugins.List[TypeView], error) {
-	var list plugins.List[TypeView]
+	types := h.CheckTypes()
+	return plugins.List[TypeView]{Items: types, Total: len(types)}, nil
+}
+
+// CheckTypes returns the check types that this server has, by name.
+func (h *Healthcheck) CheckTypes() (types []TypeView) {
 	for _, name := range h.types.names() {
 		kind, done, ok := h.types.begin(name)
 		if !ok {
 			continue
 		}
-		list.Items = append(list.Items, TypeView{name, kind.Schema(), append([]engine.Path{}, kind.Paths()...)})
+		types = append(types, viewOf(kind))
 		done()
 	}
-	list.Total = len(list.Items)
-	return list, nil
+	return types
+}
+
+// BuiltInTypes returns the check types that every server has, by name.
+func BuiltInTypes() (types []TypeView) {
+	for _, t := range append(checks.BuiltIn(&engine.Policy{}), newHeartbeat()) {
+		types = append(types, viewOf(t))
+	}
+	slices.SortFunc(types, func(a, b TypeView) int { return strings.Compare(a.Type, b.Type) })
+	return types
+}
+
+func viewOf(t CheckType) TypeView {
+	return TypeView{t.Type(), t.Schema(), append([]engine.Path{}, t.Paths()...)}
 }

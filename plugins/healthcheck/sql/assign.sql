@@ -3,7 +3,8 @@
 -- source. $7 is what placeholders stand for, $8 the owner, $9 that the configuration is paused, $10 how many milliseconds
 -- later than now the first run is due. Nothing happens to the timetable of one that is as it should be. One that this server has to make from now on is
 -- due then, or as soon as a run that is still under way has ended, and from there on in the slots that the hash of its key
--- says; a check that waits for its target to report has an interval. Returns also whether it was there, was on, and who owned it.
+-- says; a check that waits for its target to report has an interval. Returns also whether it was there, was on, and who owned it,
+-- and whether the row is new: it is not where somebody else has made it since this statement began.
 with known as (
     select a.enabled, a.managed_by from healthcheck.assignments a
     where a.system_id = $1::text and a.configuration_id = $2::uuid
@@ -40,4 +41,4 @@ on conflict (system_id, configuration_id) do update set
     due_at = case when coalesce($3::boolean, a.enabled) and coalesce($4::boolean, a.local) and not (a.enabled and a.local) and a.lease_id is null
         then excluded.due_at else a.due_at end
 returning enabled, local, due_at, created_at, status, since, thresholds, quorum,
-    exists (select from known), coalesce((select enabled from known), false), (select managed_by from known)
+    exists (select from known), coalesce((select enabled from known), false), (select managed_by from known), a.xmax = 0
