@@ -32,6 +32,10 @@ import (
 var (
 	//go:embed sql/keep.sql
 	keepSQL string
+	//go:embed sql/keep_free.sql
+	keepFreeSQL string
+	//go:embed sql/busy.sql
+	busySQL string
 	//go:embed sql/release.sql
 	releaseSQL string
 	//go:embed sql/errors_note.sql
@@ -132,7 +136,12 @@ func (r *recorder) await(ctx context.Context) {
 
 // drain stores what is left. An error tells how many results were lost.
 func (r *recorder) drain(ctx context.Context) error {
-	for r.waiting() > 0 {
+	for before := -1; r.waiting() > 0; {
+		if left := r.waiting(); left == before {
+			pause(ctx, gather, nil) // somebody holds all of it
+		} else {
+			before = left
+		}
 		if err := r.flush(ctx); err != nil {
 			return fmt.Errorf("%d results are lost: %w", r.waiting(), err)
 		}
@@ -140,10 +149,12 @@ func (r *recorder) drain(ctx context.Context) error {
 	return nil
 }
 
-// flush stores one batch. What could not be stored is pending again, before what came meanwhile. One flush runs at a time.
+// flush stores one batch. What could not be stored is pending again, before what came meanwhile. What belongs to assignments that
+// somebody holds, as a large document that is being applied does for minutes, is pending again after it: the others do not wait.
+// One flush runs at a time.
 func (r *recorder) flush(ctx context.Context) error {
 	batch := r.take()
-	_, err := r.store(ctx, batch)
+	out, err := r.storeFree(ctx, batch)
 	if unfit(err) {
 		batch, err = r.storeEach(ctx, batch)
 	}
@@ -153,6 +164,7 @@ func (r *recorder) flush(ctx context.Context) error {
 		r.pending = append(batch, r.pending...)
 		r.trim()
 	} else {
+		r.pending = append(r.pending, out.busy...)
 		dropped, r.dropped = r.dropped, 0
 	}
 	r.mu.Unlock()
@@ -227,19 +239,35 @@ func (r *recorder) waiting() int {
 type stored struct {
 	gone    []key             // runs of checks that are no longer assigned to this server
 	refused []plugins.Refusal // runs that history does not take
+	busy    []finished        // results of checks that somebody holds, which were not stored
 }
 
 // store makes a batch durable, all of it or nothing. At most one result of each check may be in it. When the
 // commit fails the outcome is unknown, and the same batch may be stored again.
 func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) {
+	return r.storeWith(ctx, batch, keepSQL)
+}
+
+// storeFree is store for what nobody else holds. The rest is returned as busy.
+func (r *recorder) storeFree(ctx context.Context, batch []finished) (stored, error) {
+	return r.storeWith(ctx, batch, keepFreeSQL)
+}
+
+func (r *recorder) storeWith(ctx context.Context, all []finished, lock string) (stored, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	var out stored
 	err := plugins.Tx(ctx, r.db, func(tx *sql.Tx) error {
 		out = stored{}
-		held, err := r.keep(ctx, tx, batch)
+		held, err := r.keep(ctx, tx, all, lock)
 		if err != nil {
 			return fmt.Errorf("lock assignments: %w", err)
+		}
+		batch := all
+		if lock == keepFreeSQL && len(held) < len(all) {
+			if batch, out.busy, err = apart(ctx, tx, all, held); err != nil {
+				return fmt.Errorf("find assignments that others hold: %w", err)
+			}
 		}
 		var runs []plugins.Run
 		for _, f := range batch {
@@ -279,13 +307,38 @@ func (r *recorder) store(ctx context.Context, batch []finished) (stored, error) 
 }
 
 // keep locks the assignments of a batch and returns them, each with what is remembered of it.
-func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished) (map[key]kept, error) {
+func (r *recorder) keep(ctx context.Context, tx *sql.Tx, batch []finished, lock string) (map[key]kept, error) {
+	systems, configurations := columns(keysOf(batch))
+	return hold(ctx, tx, "", lock, pq.Array(systems), pq.Array(configurations))
+}
+
+// apart takes the results of checks that exist and are not held out of a batch: somebody else holds those.
+func apart(ctx context.Context, tx *sql.Tx, all []finished, held map[key]kept) (batch, busy []finished, err error) {
+	systems, configurations := columns(keysOf(all))
+	keys, err := plugins.Rows(ctx, tx, scanKey, busySQL, pq.Array(systems), pq.Array(configurations))
+	if err != nil {
+		return nil, nil, err
+	}
+	exists := make(map[key]bool, len(keys))
+	for _, k := range keys {
+		exists[k] = true
+	}
+	for _, f := range all {
+		if _, ours := held[f.key]; exists[f.key] && !ours {
+			busy = append(busy, f)
+		} else {
+			batch = append(batch, f)
+		}
+	}
+	return batch, busy, nil
+}
+
+func keysOf(batch []finished) []key {
 	keys := make([]key, len(batch))
 	for i, f := range batch {
 		keys[i] = f.key
 	}
-	systems, configurations := columns(keys)
-	return hold(ctx, tx, "", keepSQL, pq.Array(systems), pq.Array(configurations))
+	return keys
 }
 
 // noteErrors keeps the errors of ours in a batch, and ends those of the checks that could be made.

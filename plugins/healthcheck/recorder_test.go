@@ -268,3 +268,35 @@ func (l *lines) await(t *testing.T, what string, n int) {
 		}
 	}
 }
+
+func TestAResultOfACheckThatSomebodyHoldsDoesNotHoldUpTheOthers(t *testing.T) {
+	db := database(t)
+	r := servers(t, db, 1)[0].recorder
+	id := configure(t, db, "test", time.Hour, time.Second, start, "a", "b")
+	tx, err := db.BeginTx(t.Context(), nil) // as a document that is being applied
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `select 1 from healthcheck.assignments where system_id = 'a' for no key update`); err != nil {
+		t.Fatal(err)
+	}
+	for _, system := range []string{"a", "b", "gone"} {
+		r.add(result(system, id, plugins.Healthy, start))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := r.flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if systems := value[string](t, db, `select string_agg(system_id, ',') from ledger`); systems != "b" || r.waiting() != 1 {
+		t.Errorf("runs of %q are kept, %d results wait", systems, r.waiting())
+	}
+	tx.Rollback()
+	if err := r.drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if systems := value[string](t, db, `select string_agg(system_id, ',' order by system_id) from ledger`); systems != "a,b" {
+		t.Errorf("runs of %q are kept", systems)
+	}
+}
