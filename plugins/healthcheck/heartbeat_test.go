@@ -21,6 +21,7 @@ func TestHeartbeats(t *testing.T) {
 	t.Run("a token is shown once, and can be replaced", func(t *testing.T) { tokens(t, s) })
 	t.Run("a report that is not understood is refused", func(t *testing.T) { badBeats(t, s) })
 	t.Run("nobody but the target makes the check", func(t *testing.T) { onlyTheTarget(t, s) })
+	t.Run("an edit is no report that is missing", func(t *testing.T) { editedBeats(t, s) })
 	t.Run("many targets may report at once", func(t *testing.T) { manyBeats(t, s) })
 }
 
@@ -156,6 +157,33 @@ func onlyTheTarget(t *testing.T, s *servertest.Server) {
 		IsInvalid(t, "sources", `expected "local" alone, because it is this server that the target reports to`)
 	s.Do(t, "POST", base+"/configurations", editor, `{"name":"With","type":"heartbeat","config":{"url":"x"},"intervalSeconds":60,"timeoutMs":100}`).
 		IsInvalid(t, "config.url", "there is no such field")
+}
+
+// editedBeats changes what a heartbeat has from the catalog, and then its configuration: the target has its time still.
+func editedBeats(t *testing.T, s *servertest.Server) {
+	editor := s.Token(t, "editor")
+	in := map[string]any{"name": "Edited", "type": "heartbeat", "config": map[string]any{}, "template": true, "intervalSeconds": 1, "timeoutMs": 60_000}
+	c := servertest.Decode[struct{ ID string }](t, s.Do(t, "POST", base+"/configurations", editor, in), 201)
+	sys := system(t, s, "Edited")
+	token := assignStrictly(t, s, sys, c.ID).HeartbeatToken
+	left := func() (seconds float64) {
+		t.Helper()
+		err := s.DB.QueryRowContext(t.Context(), `select extract(epoch from due_at - now())::float8 from healthcheck.assignments where system_id = $1`, sys).Scan(&seconds)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	s.Do(t, "POST", beats+token, "", nil).Has(t, 200)
+	s.Do(t, "PUT", "/api/catalog/systems/"+sys, editor, `{"name":"Edited","description":"","metadata":{"a":"b"}}`).Has(t, 200)
+	if got := left(); got < 50 {
+		t.Errorf("the next report is due in %v s after a change of the system", got)
+	}
+	in["description"] = "edited"
+	s.Do(t, "PUT", base+"/configurations/"+c.ID, editor, in).Has(t, 200)
+	if got := left(); got < 50 {
+		t.Errorf("the next report is due in %v s after a change of the configuration", got)
+	}
 }
 
 // manyBeats has as many runs by hand under way as may be, and more targets report than are stored at once.
