@@ -65,11 +65,23 @@ var findSystems string
 
 // Systems returns the systems with IDs, in the order of the IDs. An ID that no system has, whatever it is, is left out.
 func (c *Catalog) Systems(ctx context.Context, db plugins.Queryer, ids []string) ([]System, error) {
+	return c.someSystems(ctx, db, findSystems, ids)
+}
+
+//go:embed sql/systems_hold.sql
+var holdSystems string
+
+// HoldSystems is Systems for whoever keeps what it says of them in the caller's transaction: until that ends nobody changes them.
+func (c *Catalog) HoldSystems(ctx context.Context, tx *sql.Tx, ids []string) ([]System, error) {
+	return c.someSystems(ctx, tx, holdSystems, ids)
+}
+
+func (c *Catalog) someSystems(ctx context.Context, db plugins.Queryer, statement string, ids []string) ([]System, error) {
 	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !plugins.IsID(id) })
 	if len(ids) == 0 {
 		return []System{}, nil
 	}
-	found, err := plugins.Rows(ctx, db, c.systems.scan, findSystems, pq.Array(ids))
+	found, err := plugins.Rows(ctx, db, c.systems.scan, statement, pq.Array(ids))
 	if err != nil {
 		return nil, fmt.Errorf("read systems: %w", err)
 	}

@@ -179,7 +179,7 @@ func (h *Healthcheck) assignAnyhow(
 	}
 	var vars, thresholds, initial *string
 	if c.Template {
-		systems, err := h.catalog.Systems(ctx, tx, []string{system}) // as this transaction has it
+		systems, err := h.catalog.HoldSystems(ctx, tx, []string{system}) // as this transaction has it; who changes it afterwards finds the assignment
 		if err != nil {
 			return a, nil, err
 		}

@@ -171,6 +171,9 @@ func (h *Healthcheck) UpdateConfiguration(ctx context.Context, tx *sql.Tx, id st
 	if in.Config, err = engine.KeepSecrets(in.Config, old.stored, id, h.types.vault.sealer()); err != nil {
 		return Configuration{}, within("config", err)
 	}
+	if err := h.holdSystems(ctx, tx, id, in.Template); err != nil {
+		return Configuration{}, err
+	}
 	if plugins.Fold(in.Name) != plugins.Fold(old.Name) {
 		if _, err := tx.ExecContext(ctx, configurationAssignmentsLockSQL, id); err != nil {
 			return Configuration{}, fmt.Errorf("lock assignments: %w", err)

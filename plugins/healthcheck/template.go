@@ -77,14 +77,37 @@ func (r *registry) fits(c Configuration, s catalog.System) (vars json.RawMessage
 	return vars, err
 }
 
-// revisit looks again at the systems that a changed configuration is assigned to. The caller holds the configuration.
-func (h *Healthcheck) revisit(ctx context.Context, tx *sql.Tx, c Configuration) error {
+// holdSystems holds the systems that a configuration is assigned to, if it is to be a template, so that what is kept of them stays
+// true: they come before the assignments in the order of locks. The caller holds the configuration.
+func (h *Healthcheck) holdSystems(ctx context.Context, tx *sql.Tx, id string, template bool) error {
+	if !template {
+		return nil
+	}
+	ids, err := templateSystems(ctx, tx, id, template)
+	if err != nil {
+		return err
+	}
+	_, err = h.catalog.HoldSystems(ctx, tx, ids)
+	return err
+}
+
+// templateSystems returns the systems that a configuration is assigned to, if it is a template, or was one.
+func templateSystems(ctx context.Context, tx *sql.Tx, id string, template bool) ([]string, error) {
 	ids, err := plugins.Rows(ctx, tx, func(row plugins.Row) (id string, err error) {
 		err = row.Scan(&id)
 		return id, err
-	}, templateSystemsSQL, c.ID, c.Template)
+	}, templateSystemsSQL, id, template)
 	if err != nil {
-		return fmt.Errorf("read the systems of a configuration: %w", err)
+		return nil, fmt.Errorf("read the systems of a configuration: %w", err)
+	}
+	return ids, nil
+}
+
+// revisit looks again at the systems that a changed configuration is assigned to. The caller holds the configuration.
+func (h *Healthcheck) revisit(ctx context.Context, tx *sql.Tx, c Configuration) error {
+	ids, err := templateSystems(ctx, tx, c.ID, c.Template)
+	if err != nil {
+		return err
 	}
 	for part := range slices.Chunk(ids, 500) {
 		systems, err := h.catalog.Systems(ctx, tx, part)
