@@ -38,6 +38,7 @@ type kept struct {
 	thresholds Thresholds
 	memory     memory
 	erring     bool      // whether an error of ours is open
+	newest     string    // the run that the memory is as new as
 	clock      time.Time // the database's, when it was held
 }
 
@@ -66,14 +67,18 @@ func hold(ctx context.Context, tx *sql.Tx, source, lock string, args ...any) (ma
 			failed, down *int64
 			m            memory
 			erring       bool
+			run          *string
 		)
-		err = row.Scan(&k.systemID, &k.configurationID, &status, &since, &last, &seen, &failed, &down, &m.stale, &erring)
+		err = row.Scan(&k.systemID, &k.configurationID, &status, &since, &last, &seen, &failed, &down, &m.stale, &erring, &run)
 		if status != nil {
 			m.status, m.since, m.last, m.seen = plugins.Status(*status), *since, *last, *seen
 			m.failed, m.down = uint64(*failed), uint64(*down)
 		}
 		v := held[k]
 		v.memory, v.erring = m, erring
+		if run != nil {
+			v.newest = *run
+		}
 		held[k] = v
 		return none, err
 	}, memoriesSQL, pq.Array(systems), pq.Array(configurations), source)
@@ -107,7 +112,7 @@ func (s *settler) advance(ctx context.Context, tx *sql.Tx, held map[key]kept, ru
 		if ahead {
 			at = v.clock.UTC()
 		}
-		if !ok || !at.After(v.memory.last) && !(ahead && at.Equal(v.memory.last)) { // equal: another that is ahead, of the same batch
+		if !ok || run.ID == v.newest || !at.After(v.memory.last) && !(ahead && at.Equal(v.memory.last)) { // equal: another that is ahead, of the same batch
 			continue
 		}
 		before := v.memory.effective()

@@ -159,7 +159,7 @@ func (h *Healthcheck) try(r *http.Request, in TryInput) (RunResult, error) {
 			return RunResult{}, err
 		}
 	}
-	config, err := engine.KeepSecrets(in.Config, known.stored, known.ID, h.types.vault.sealer())
+	config, err := h.keepSecrets(in.ConfigurationInput, known)
 	if err != nil {
 		return RunResult{}, within("config", err)
 	}

@@ -94,7 +94,7 @@ func TestTheExitCodeSaysHowTheTargetIs(t *testing.T) {
 		{[]string{"-assert", "exitCode eq 1 degraded", "exec", "true"}, 1, "degraded in …: expected exitCode eq 1, got 0\n"},
 		{[]string{"-timeout", "100ms", "exec", "sleep", "60"}, 1, "unhealthy: timed out after 100ms\n"},
 		{[]string{"exec", "/nowhere/nothing"}, 2, "not checked: "},
-		{[]string{"-deny-networks", "127.0.0.0/8", "tcp", "127.0.0.1:1"}, 2, "not checked: the address is in a network that checks may not connect to, 127.0.0.0/8 (-deny-networks)\n"},
+		{[]string{"-deny-networks", "127.0.0.0/8", "tcp", "127.0.0.1:1"}, 2, "not checked: the address is in a network that checks may not connect to (-deny-networks)\n"},
 	} {
 		r := check(t, t.Context(), test.args...)
 		if got := took.ReplaceAllString(r.stdout, " in …:"); r.code != test.code || !strings.HasPrefix(got, test.stdout) || r.stderr != "" {

@@ -168,7 +168,7 @@ func (h *Healthcheck) UpdateConfiguration(ctx context.Context, tx *sql.Tx, id st
 	if err != nil {
 		return Configuration{}, err
 	}
-	if in.Config, err = engine.KeepSecrets(in.Config, old.stored, id, h.types.vault.sealer()); err != nil {
+	if in.Config, err = h.keepSecrets(in, old); err != nil {
 		return Configuration{}, within("config", err)
 	}
 	if err := h.holdSystems(ctx, tx, id, in.Template); err != nil {
@@ -196,6 +196,15 @@ func (h *Healthcheck) UpdateConfiguration(ctx context.Context, tx *sql.Tx, id st
 		}
 	}
 	return c, announce(ctx, tx)
+}
+
+// keepSecrets puts the secrets of a configuration that is stored where in has the mask. Another type would do other things with them.
+func (h *Healthcheck) keepSecrets(in ConfigurationInput, old Configuration) (json.RawMessage, error) {
+	stored := old.stored
+	if in.Type != old.Type {
+		stored = nil
+	}
+	return engine.KeepSecrets(in.Config, stored, old.ID, h.types.vault.sealer())
 }
 
 // write validates, seals and stores a configuration.

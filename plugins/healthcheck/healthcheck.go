@@ -80,7 +80,7 @@ func New(host *plugins.Host, cat *catalog.Catalog, notify *notification.Notifier
 		recorder: rec,
 		scheduler: &scheduler{db: host.DB, log: host.Log, types: types, recorder: rec, idle: maxIdle, woken: make(chan struct{}, 1),
 			lanes: lanes{places: settings.Places, perHost: settings.PerHost}},
-		watch:  &watch{db: host.DB, log: host.Log, settler: settle, woken: make(chan struct{}, 1)},
+		watch:  &watch{db: host.DB, log: host.Log, settler: settle, woken: make(chan struct{}, 1), every: staleEvery},
 		byHand: make(chan struct{}, maxByHand),
 		beats:  make(chan struct{}, maxBeats),
 	}

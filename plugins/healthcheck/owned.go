@@ -52,7 +52,7 @@ func (h *Healthcheck) ConfigurationChanges(ctx context.Context, tx *sql.Tx, id s
 	if err != nil {
 		return nil, err
 	}
-	if in.Config, err = engine.KeepSecrets(in.Config, old.stored, id, h.types.vault.sealer()); err != nil {
+	if in.Config, err = h.keepSecrets(in, old); err != nil {
 		return nil, within("config", err)
 	}
 	normal, err := h.types.validate(in)

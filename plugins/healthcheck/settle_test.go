@@ -282,7 +282,7 @@ func TestAStateDoesNotMoveBackBecauseAnotherWasBeingWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tx.Rollback()
-	held, err := h.recorder.keep(t.Context(), tx, []finished{newer})
+	held, err := h.recorder.keep(t.Context(), tx, []finished{newer}, keepSQL)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ const (
 	watchEvery  = time.Second
 	watchGap    = 10 * time.Second // without a watch, after which nobody is blamed
 	watchGrace  = 30 * time.Second // after such a gap, in which nothing is called stale
+	staleEvery  = 3 * time.Second  // which takes a look at every state
 	staleBatch  = 1000             // slices that are called stale in one transaction
 	expireEvery = time.Hour
 )
@@ -49,8 +50,10 @@ type watch struct {
 	settler *settler
 	woken   chan struct{} // holds an element when a source may have come or gone
 	outage  outage
-	patient time.Time // until when nothing is called stale
-	expired time.Time // when old transitions were last forgotten
+	patient time.Time     // until when nothing is called stale
+	every   time.Duration // how often what is stale is looked for
+	sought  time.Time     // when what is stale was last looked for
+	expired time.Time     // when old transitions were last forgotten
 }
 
 // loop watches until ctx ends.
@@ -83,7 +86,7 @@ func (w *watch) look(ctx context.Context) error {
 			}
 			if missed := time.Duration(gap * float64(time.Second)); missed > watchGap {
 				w.patient = time.Now().Add(watchGrace)
-				w.log.Warn("nobody watched whether results come", "for", missed.Round(time.Second).String())
+				w.log.Info("nobody watched whether results come", "for", missed.Round(time.Second).String())
 				if _, err := tx.ExecContext(ctx, beatsShiftSQL, gap); err != nil {
 					return fmt.Errorf("give reports more time: %w", err)
 				}
@@ -91,7 +94,7 @@ func (w *watch) look(ctx context.Context) error {
 			if more, err = w.settleSource(ctx, tx); err != nil || more {
 				return err
 			}
-			if time.Now().Before(w.patient) {
+			if now := time.Now(); now.Before(w.patient) || now.Sub(w.sought) < w.every {
 				return nil
 			}
 			more, err = w.findStale(ctx, tx)
@@ -100,6 +103,9 @@ func (w *watch) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if time.Since(w.sought) >= w.every {
+		w.sought = time.Now()
 	}
 	if time.Since(w.expired) < expireEvery {
 		return nil

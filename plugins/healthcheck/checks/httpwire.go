@@ -24,7 +24,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -74,10 +73,8 @@ func (r *httpRun) exchange(ctx context.Context, hop *httpHop) (next *httpHop, er
 	to, literal := hop.address, hop.literal
 	if r.proxy != nil {
 		to, literal = r.proxy.address, r.proxy.literal
-		if addr, err := netip.ParseAddr(hop.req.URL.Hostname()); err == nil {
-			if err := r.policy.Allowed(addr); err != nil {
-				return nil, err // an address is not allowed because a proxy goes there instead
-			}
+		if err := r.policy.AllowedHost(hop.req.URL.Hostname()); err != nil {
+			return nil, err // an address is not allowed because a proxy goes there instead
 		}
 	}
 	conn, err := r.dial(ctx, to, literal)

@@ -38,7 +38,7 @@ func TestErrorsAreOursOrTheTargets(t *testing.T) {
 		{wrap(syscall.EADDRNOTAVAIL), "this machine has no free port, or not the address, to connect from", "cannot assign requested address"},
 		{wrap(syscall.ENETUNREACH), "this machine has no route to the network", "network is unreachable"},
 		{wrap(syscall.EACCES), "this machine does not allow the connection", "permission denied"},
-		{wrap(&DeniedError{}), "the address is in a network that checks may not connect to, invalid Prefix (-deny-networks)", "there was no valid answer"},
+		{wrap(&DeniedError{}), "the address is in a network that checks may not connect to (-deny-networks)", "there was no valid answer"},
 		{fmt.Errorf("a: %w", &Fault{Reason: "r", Err: io.EOF}), "r", "the connection was closed before the answer was complete"},
 		{&net.DNSError{Err: "no such host", Name: "x", IsNotFound: true}, "", "the host name does not exist"},
 		{&net.DNSError{Err: "server misbehaving", Name: "x", IsTemporary: true}, "", "the host name could not be looked up"},

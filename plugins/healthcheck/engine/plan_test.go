@@ -307,7 +307,7 @@ func TestAConfigurationIsSavedSealedAndRunsOpened(t *testing.T) {
 	}), Policy: env(map[string]string{"TOKEN": "t"}), Template: true}
 	var stored json.RawMessage
 	for _, given := range []string{ // as it is made, and as it is changed with what was shown
-		`{"address":"${system.metadata.host}","token":"${ENV:TOKEN}","headers":{"Authorization":"Basic ${system.name}"}}`,
+		`{"address":"${system.name}","token":"${ENV:TOKEN}","headers":{"Authorization":"Basic ${system.name}"}}`,
 		`{"address":"${system.name}","token":"${ENV:TOKEN}","headers":{"Authorization":"********"}}`,
 	} {
 		plain, err := KeepSecrets(json.RawMessage(given), stored, id, glass{})

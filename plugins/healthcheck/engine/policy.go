@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"unicode/utf8"
@@ -85,12 +86,21 @@ func parsePrefixes(s string) ([]netip.Prefix, error) {
 // DeniedError says that a check may not connect to an address.
 type DeniedError struct{ Network netip.Prefix }
 
-// Error does not name the address, which may be known to nobody who reads it.
+// Error names neither the address nor the network, which are not for everybody who reads it.
 func (e *DeniedError) Error() string {
-	return "the address is in a network that checks may not connect to, " + e.Network.String() + " (-deny-networks)"
+	return "the address is in a network that checks may not connect to (-deny-networks)"
 }
 
-var nat64 = netip.MustParsePrefix("64:ff9b::/96") // RFC 6052: an IPv4 address in the last 4 bytes
+// embedding are the networks of IPv6 with an IPv4 address in their addresses, and from which byte on: RFC 6052, RFC 3056 section 2,
+// RFC 4291 section 2.5.5.1.
+var embedding = []struct {
+	prefix netip.Prefix
+	at     int
+}{
+	{netip.MustParsePrefix("64:ff9b::/96"), 12},
+	{netip.MustParsePrefix("2002::/16"), 2},
+	{netip.MustParsePrefix("::/96"), 12},
+}
 
 // Allowed returns a [DeniedError] for an address that no check may connect to. An IPv4 address that is written as one of IPv6
 // is looked at as what it is, and 0.0.0.0 and :: as this machine, to which they connect.
@@ -99,11 +109,12 @@ func (p *Policy) Allowed(addr netip.Addr) error {
 		return nil
 	}
 	addr = addr.Unmap().WithZone("")
-	if nat64.Contains(addr) {
-		b := addr.As16()
-		addr = netip.AddrFrom4([4]byte(b[12:]))
-	}
 	all := []netip.Addr{addr}
+	for _, e := range embedding {
+		if b := addr.As16(); addr.Is6() && e.prefix.Contains(addr) {
+			all = append(all, netip.AddrFrom4([4]byte(b[e.at:e.at+4])))
+		}
+	}
 	if addr.IsUnspecified() {
 		all = append(all, netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback())
 	}
@@ -113,6 +124,32 @@ func (p *Policy) Allowed(addr netip.Addr) error {
 		}
 	}
 	return nil
+}
+
+// AllowedHost is Allowed for a host that somebody else will resolve, as a proxy does. Of a name nothing is known here; an address is
+// one also as older programs write it: 127.1, 2130706433, 0x7f000001 and 0177.0.0.1 are 127.0.0.1 (inet_aton).
+func (p *Policy) AllowedHost(host string) error {
+	host = strings.TrimSuffix(host, ".")
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return p.Allowed(addr)
+	}
+	parts := strings.Split(host, ".")
+	if len(parts) > 4 {
+		return nil
+	}
+	var all uint64
+	for i, part := range parts {
+		bits := 8
+		if i == len(parts)-1 { // the last one has all the bytes that are left
+			bits = 8 * (5 - len(parts))
+		}
+		n, err := strconv.ParseUint(part, 0, bits)
+		if err != nil || strings.ContainsRune(part, '_') {
+			return nil
+		}
+		all = all<<bits | n
+	}
+	return p.Allowed(netip.AddrFrom4([4]byte{byte(all >> 24), byte(all >> 16), byte(all >> 8), byte(all)}))
 }
 
 // DialContext connects as [net.Dialer] does, but not to an address that is denied. network is "tcp", "tcp4", "tcp6", "udp" and

@@ -26,6 +26,7 @@ func TestAnAddressIsDeniedHoweverItIsWritten(t *testing.T) {
 		{"127.0.0.0/8", "127.0.0.1", "127.0.0.0/8"}, {"127.0.0.0/8", "127.255.255.255", "127.0.0.0/8"}, {"127.0.0.0/8", "128.0.0.0", ""},
 		{"127.0.0.0/8", "::ffff:127.0.0.1", "127.0.0.0/8"}, {"127.0.0.0/8", "::ffff:7f00:1", "127.0.0.0/8"}, {"127.0.0.0/8", "64:ff9b::127.0.0.1", "127.0.0.0/8"},
 		{"127.0.0.0/8", "64:ff9b:1::7f00:1", ""}, {"127.0.0.0/8", "::1", ""}, {"127.0.0.0/8", "0.0.0.0", "127.0.0.0/8"}, {"127.0.0.0/8", "::", "127.0.0.0/8"},
+		{"127.0.0.0/8", "2002:7f00:1::", "127.0.0.0/8"}, {"127.0.0.0/8", "::127.0.0.1", "127.0.0.0/8"}, {"2002::/16", "2002:7f00:1::", "2002::/16"},
 		{"::1", "::", "::1/128"}, {"::1", "0.0.0.0", "::1/128"}, {"::1", "::ffff:0.0.0.0", "::1/128"}, {"0.0.0.0/32", "0.0.0.0", "0.0.0.0/32"},
 		{"::ffff:10.0.0.0/104", "10.1.2.3", "10.0.0.0/8"}, {"::ffff:10.1.2.3", "10.1.2.3", "10.1.2.3/32"}, {"10.1.2.3/8", "10.9.9.9", "10.0.0.0/8"},
 		{"fe80::/10", "fe80::1%eth0", "fe80::/10"}, {"fe80::/10", "febf::1", "fe80::/10"}, {"fe80::/10", "fec0::1", ""}, {"10.0.0.0/8, fd00::/8", "fd12::1", "fd00::/8"},
@@ -39,6 +40,16 @@ func TestAnAddressIsDeniedHoweverItIsWritten(t *testing.T) {
 		}
 		if got != test.denied || (err == nil) != (test.denied == "") {
 			t.Errorf("%s of %s: got %v, want %q", test.address, test.networks, err, test.denied)
+		}
+	}
+	for _, host := range []string{"127.0.0.1", "127.0.0.1.", "127.1", "127.0.1", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "::ffff:127.0.0.1", "0"} {
+		if denying(t, "127.0.0.0/8").AllowedHost(host) == nil {
+			t.Errorf("a proxy may go to %s", host)
+		}
+	}
+	for _, host := range []string{"", "128.1", "127.0.0.0.1", "localhost", "127.example", "256.0.0.1", "127.0.0.256", "1_27.0.0.1"} {
+		if err := denying(t, "127.0.0.0/8").AllowedHost(host); err != nil {
+			t.Errorf("a proxy may not go to %s: %v", host, err)
 		}
 	}
 	var none *Policy
@@ -71,7 +82,7 @@ func TestNoConnectionIsMadeToADeniedNetwork(t *testing.T) {
 			t.Errorf("%s connects to %s", name, conn.RemoteAddr())
 		}
 		fault := AsFault(t.Context(), err)
-		if fault == nil || !strings.HasPrefix(fault.Error(), "the address is in a network that checks may not connect to, ") || strings.Contains(fault.Error(), host) {
+		if fault == nil || fault.Error() != "the address is in a network that checks may not connect to (-deny-networks)" || strings.Contains(fault.Error(), host) {
 			t.Errorf("%s: got %v, %v", name, err, fault)
 		}
 	}

@@ -16,6 +16,7 @@ package engine
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"checkstack/plugins"
@@ -87,9 +88,11 @@ func MaskSecrets(stored json.RawMessage) (json.RawMessage, error) {
 }
 
 // KeepSecrets makes plain what a caller gives for a configuration that is stored already: where it has the mask, it means the secret
-// that is stored there. It is an error that names the field if none is.
+// that is stored there. It is an error that names the field if none is, or if the secret would go elsewhere than it did: who may
+// change where a check goes could otherwise have it sent to himself.
 func KeepSecrets(given, stored json.RawMessage, id string, s Sealer) (json.RawMessage, error) {
 	var kept map[string]Secret
+	elsewhere := len(stored) > 0 && destination(given) != destination(stored)
 	return mapSecrets(given, false, func(secret Secret) (any, error) {
 		if secret.Value != Mask {
 			return nil, nil
@@ -104,8 +107,33 @@ func KeepSecrets(given, stored json.RawMessage, id string, s Sealer) (json.RawMe
 		if !ok {
 			return nil, plugins.Invalid(secret.Path, "expected the secret itself; none is stored that %s could stand for", Mask)
 		}
+		if elsewhere {
+			return nil, plugins.Invalid(secret.Path, "expected the secret itself, not %s, because the check goes elsewhere now", Mask)
+		}
 		return open(old, id, s)
 	})
+}
+
+// destination is where a configuration sends its secrets, by the names that fields have for that: of a URL the scheme and the host,
+// of other fields all that they say.
+func destination(config json.RawMessage) string {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(config, &fields) != nil {
+		return ""
+	}
+	var all strings.Builder
+	for _, name := range []string{"url", "address", "host", "proxy", "resolver", "command", "args"} {
+		where := string(fields[name])
+		var text string
+		if json.Unmarshal(fields[name], &text) == nil {
+			where = text
+			if u, err := url.Parse(text); err == nil && u.Host != "" {
+				where = u.Scheme + "://" + u.Host
+			}
+		}
+		fmt.Fprintf(&all, "%s %q\n", name, where)
+	}
+	return all.String()
 }
 
 // secretsOf finds the secrets of a stored configuration by their pointers.

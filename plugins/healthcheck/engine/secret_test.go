@@ -81,9 +81,38 @@ func TestSecretsAreSealedOpenedMaskedAndKept(t *testing.T) {
 	if kept, err := KeepSecrets(shown, stored, "id", glass{}); err != nil || string(kept) != plain {
 		t.Errorf("kept: got %s, %v", kept, err)
 	}
-	changed := `{"secret":"new","headers":{"Authorization":"********","X":"********"}}`
-	if kept, err := KeepSecrets(json.RawMessage(changed), stored, "id", glass{}); err != nil || string(kept) != `{"secret":"new","headers":{"Authorization":"b","X":"********"}}` {
+	changed := `{"url":"u","secret":"new","headers":{"Authorization":"********","X":"********"}}`
+	if kept, err := KeepSecrets(json.RawMessage(changed), stored, "id", glass{}); err != nil || string(kept) != `{"url":"u","secret":"new","headers":{"Authorization":"b","X":"********"}}` {
 		t.Errorf("changed: got %s, %v", kept, err)
+	}
+}
+
+func TestASecretDoesNotGoElsewhereUnseen(t *testing.T) {
+	const kept = `"token":"********"`
+	for _, test := range []struct {
+		stored, given string
+		same          bool
+	}{
+		{`"url":"https://a.example/x"`, `"url":"https://a.example/y?z"`, true},
+		{`"url":"https://a.example/x"`, `"url":"https://b.example/x"`, false},
+		{`"url":"https://a.example/x"`, `"url":"http://a.example/x"`, false},
+		{`"url":"https://a.example/x"`, `"url":"https://a.example:8443/x"`, false},
+		{`"url":"https://a.example/x"`, `"url":"https://a.example/x","proxy":"http://b.example"`, false},
+		{`"address":"a:1"`, `"address":"a:1","timeout":3`, true},
+		{`"address":"a:1"`, `"address":"b:1"`, false},
+		{`"command":"a","args":["b"]`, `"command":"a","args":["c"]`, false},
+	} {
+		stored, err := SealSecrets(json.RawMessage("{"+test.stored+`,"token":"t"}`), "id", glass{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := KeepSecrets(json.RawMessage("{"+test.given+","+kept+"}"), stored, "id", glass{})
+		switch {
+		case test.same && (err != nil || string(got) != "{"+test.given+`,"token":"t"}`):
+			t.Errorf("%s, then %s: got %s, %v", test.stored, test.given, got, err)
+		case !test.same && refusal(t, err) != "token: expected the secret itself, not ********, because the check goes elsewhere now":
+			t.Errorf("%s, then %s: got %v", test.stored, test.given, err)
+		}
 	}
 }
 

@@ -7,11 +7,11 @@ with silent as materialized (
     join healthcheck.assignments a on a.system_id = s.system_id and a.configuration_id = s.configuration_id
     join healthcheck.configurations c on c.id = a.configuration_id
     left join healthcheck.sources o on o.id = s.source_id
-    where s.stale_since is null and a.enabled and not a.held and o.offline_since is null
+    where s.stale_since is null and s.last_run_at < now() - interval '15 seconds' and a.enabled and not a.held and o.offline_since is null
         and greatest(s.last_run_at, c.updated_at, o.online_since) < now() - make_interval(secs => greatest(3 * c.interval_seconds, 15) + c.timeout_ms / 1000.0)
     order by a.system_id, a.configuration_id, s.source_id
     limit $1::integer
-    for no key update of a
+    for no key update of a skip locked -- who holds one may be about to store its result
 )
 update healthcheck.states s
 set stale_since = now()
