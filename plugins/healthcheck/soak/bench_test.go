@@ -128,6 +128,7 @@ func BenchmarkIdle(b *testing.B) {
 	pass(b, 5*time.Second)
 	m := measure(b, s)
 	pass(b, duration)
+	b.ReportMetric(float64(stored(b, s)-m.runs)/time.Since(m.at).Seconds(), "checks/s")
 	b.ReportMetric(100*(cpuOf(b, s.PID())-m.cpu).Seconds()/time.Since(m.at).Seconds(), "%-of-a-core")
 	b.ReportMetric(100*(cpuOfPostgres(b, s.DB)-m.pg).Seconds()/time.Since(m.at).Seconds(), "postgres-%-of-a-core")
 	b.ReportMetric(0, "ns/op")

@@ -102,17 +102,20 @@ func configure(t testing.TB, s *servertest.Server, name, url string, interval, t
 	return servertest.Decode[struct{ ID string }](t, s.Do(t, "POST", "/api/healthcheck/configurations", servertest.Admin, body), 201).ID
 }
 
-// assign has a configuration checked for n new systems, each in its slots from now on.
+// assign has a configuration checked for n new systems, each in its slots from now on, as assignments by the API get them, but without
+// a first run at once.
 func assign(t testing.TB, s *servertest.Server, configuration string, n int) {
 	t.Helper()
 	for _, statement := range []string{
 		`insert into catalog.systems (id, name, name_key, description, metadata)
 		select gen_random_uuid(), $1 || i, $1 || i, '', '{}' from generate_series(1, $2) i`,
 		`insert into healthcheck.assignments (system_id, configuration_id, enabled, slot_at, next_run_at, due_at)
-		select s.id::text, $1::uuid, true, slot, first, first
+		select s.id::text, c.id, true, slot, first, first
 		from catalog.systems s, healthcheck.configurations c, lateral (
-			select now() - random() * make_interval(secs => c.interval_seconds) as slot) x, lateral (
-			select slot + make_interval(secs => c.interval_seconds) as first) y
+			select timestamptz '2000-01-01 00:00Z' + make_interval(secs => ((hashtextextended(s.id::text || c.id::text, 0)
+				& 9007199254740991) % (c.interval_seconds * 1000::bigint)) / 1000.0) as slot) x, lateral (
+			select slot + make_interval(secs => c.interval_seconds
+				* (floor(extract(epoch from now() - slot) / c.interval_seconds) + 1)) as first) y
 		where c.id = $1::uuid and s.name like $1 || '%' and $2::integer > 0`,
 	} {
 		if _, err := s.DB.ExecContext(t.Context(), statement, configuration, n); err != nil {
