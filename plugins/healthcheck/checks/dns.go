@@ -76,6 +76,7 @@ type dnsCheck struct {
 	expected   map[string]bool // by their keys
 }
 
+// Validate implements [engine.Config].
 func (c *dnsCheck) Validate() (err error) {
 	if c.TLS != nil && c.Transport != "tls" {
 		return plugins.Invalid("tls", "expected this field only with the transport tls")
@@ -148,6 +149,7 @@ func dnsReverse(addr netip.Addr) string {
 // Target is empty for the name server of the machine, which many checks ask.
 func (c *dnsCheck) Target() string { return c.server }
 
+// Run implements [engine.Config].
 func (c *dnsCheck) Run(ctx context.Context) engine.Outcome {
 	var m engine.Measured
 	server := c.server

@@ -70,6 +70,7 @@ type pingCheck struct {
 	open   pingOpener
 }
 
+// Validate implements [engine.Config].
 func (c *pingCheck) Validate() error {
 	if !engine.IsHost(c.Host) {
 		return plugins.Invalid("host", "expected a name or an address")
@@ -81,8 +82,10 @@ func (c *pingCheck) Validate() error {
 	return nil
 }
 
+// Target implements [engine.Config].
 func (c *pingCheck) Target() string { return c.Host }
 
+// Run implements [engine.Config].
 func (c *pingCheck) Run(ctx context.Context) engine.Outcome {
 	var m engine.Measured
 	addr, err := c.lookup(ctx)

@@ -48,6 +48,7 @@ type tcpCheck struct {
 	address, host string
 }
 
+// Validate implements [engine.Config].
 func (c *tcpCheck) Validate() (err error) {
 	if c.address, err = engine.Address("address", c.Address, 0); err != nil {
 		return err
@@ -56,8 +57,10 @@ func (c *tcpCheck) Validate() (err error) {
 	return c.TLS.Compile("tls")
 }
 
+// Target implements [engine.Config].
 func (c *tcpCheck) Target() string { return c.address }
 
+// Run implements [engine.Config].
 func (c *tcpCheck) Run(ctx context.Context) engine.Outcome {
 	var m engine.Measured
 	start := time.Now()

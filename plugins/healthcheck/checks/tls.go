@@ -53,6 +53,7 @@ type tlsCheck struct {
 	config        *tls.Config
 }
 
+// Validate implements [engine.Config].
 func (c *tlsCheck) Validate() (err error) {
 	port := tlsStarts(c.StartTLS).port
 	if c.address, err = engine.Address("address", c.Address, port); err != nil {
@@ -73,8 +74,10 @@ func (c *tlsCheck) Validate() (err error) {
 	return nil
 }
 
+// Target implements [engine.Config].
 func (c *tlsCheck) Target() string { return c.address }
 
+// Run implements [engine.Config].
 func (c *tlsCheck) Run(ctx context.Context) engine.Outcome {
 	var m engine.Measured
 	start := time.Now()

@@ -1,9 +1,11 @@
 -- Assigns a configuration to a system, or changes an assignment. $3 says whether it is on, $4 whether this server makes the
 -- check, $5 and $6 are the thresholds and the quorum: each null stays as it is, and is at first on, here, $11, and any
 -- source. $7 is what placeholders stand for, $8 the owner, $9 that the configuration is paused, $10 how many milliseconds
--- later than now the first run is due. Nothing happens to the timetable of one that is as it should be. One that this server has to make from now on is
--- due then, or as soon as a run that is still under way has ended, and from there on in the slots that the hash of its key
--- says; a check that waits for its target to report has an interval. Returns also whether it was there, was on, and who owned it,
+-- later than now the first run is due.
+--
+-- Nothing happens to the timetable of one that is as it should be. One that this server has to make from now on is due
+-- then, or as soon as a run that is still under way has ended, and from there on in the slots that the hash of its key says;
+-- a check that waits for its target to report has an interval. Returns also whether it was there, was on, and who owned it,
 -- and whether the row is new: it is not where somebody else has made it since this statement began.
 with known as (
     select a.enabled, a.managed_by from healthcheck.assignments a
