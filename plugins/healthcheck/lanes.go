@@ -17,7 +17,6 @@ package healthcheck
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -36,17 +35,16 @@ type lanes struct {
 	perHost int // of them against one target, and slowShare times as many slow runs
 	run     func(claimed)
 	putOff  func(claimed)
-	room    func()                       // is called when there is room for more
-	began   func(claimed, time.Duration) // may be nil; is told how late a run begins
-
-	delay delays
+	room    func()        // is called when there is room for more
+	began   func(claimed) // may be nil; is told of each run
 
 	mu      sync.Mutex
 	active  int // runs in a place
 	waiting int // runs that have handed theirs on
 	slow    int // runs in the slow lane
 	queue   []queued
-	begun   int64 // runs that had begun when stuck was called last
+	begun   int64 // runs, since the start
+	looked  int64 // begun when stuck was called last
 	targets map[string]*load
 	work    sync.WaitGroup
 }
@@ -137,7 +135,7 @@ func (l *lanes) dispatch() (off []queued) {
 		if q.slow {
 			t.queued--
 		}
-		l.start(q, now)
+		l.start(q)
 	}
 	clear(l.queue[len(rest):])
 	l.queue = rest
@@ -152,11 +150,10 @@ func (l *lanes) postpone(off []queued) {
 }
 
 // start begins a run that has a place. The caller holds mu.
-func (l *lanes) start(q queued, now time.Time) {
-	late := now.Sub(q.due)
-	l.delay.note(late)
+func (l *lanes) start(q queued) {
+	l.begun++
 	if l.began != nil {
-		l.began(q.claimed, late)
+		l.began(q.claimed)
 	}
 	l.work.Go(func() {
 		if q.slow {
@@ -234,21 +231,7 @@ func (l *lanes) drain() {
 func (l *lanes) stuck() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	begun := l.delay.runs.Load()
-	stuck := l.active >= l.places && begun == l.begun
-	l.begun = begun
+	stuck := l.active >= l.places && l.begun == l.looked
+	l.looked = l.begun
 	return stuck
-}
-
-// delays counts how late runs began.
-type delays struct{ runs, late atomic.Int64 }
-
-// lateAfter is when the beginning of a run counts as late.
-const lateAfter = time.Second
-
-func (d *delays) note(late time.Duration) {
-	d.runs.Add(1)
-	if late > lateAfter {
-		d.late.Add(1)
-	}
 }

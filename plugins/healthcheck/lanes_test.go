@@ -34,7 +34,7 @@ func newCourse(places, perHost int, took map[string]time.Duration) *course {
 	c.lanes = lanes{places: places, perHost: perHost, room: func() { note("room", "") },
 		run:    func(q claimed) { <-time.After(c.took[q.systemID]) },
 		putOff: func(q claimed) { note("off", q.systemID) },
-		began:  func(q claimed, _ time.Duration) { note("run", q.systemID) }}
+		began:  func(q claimed) { note("run", q.systemID) }}
 	return c
 }
 

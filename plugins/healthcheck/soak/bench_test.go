@@ -17,11 +17,10 @@ import (
 
 // meter measures what a server and its database do between two moments.
 type meter struct {
-	s         *servertest.Server
-	at        time.Time
-	cpu, pg   time.Duration
-	runs      int
-	residents []float64
+	s       *servertest.Server
+	at      time.Time
+	cpu, pg time.Duration
+	runs    int
 }
 
 func measure(t testing.TB, s *servertest.Server) *meter {
