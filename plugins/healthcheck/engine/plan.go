@@ -44,7 +44,8 @@ type Plan struct {
 	check      Check
 	assertions Assertions
 	timeout    time.Duration
-	late       error // what ends a run that takes longer
+	late       error  // what ends a run that takes longer
+	secrets    *hider // of what the configuration holds in secret
 }
 
 // Report is how one run ended, as it is kept.
@@ -64,11 +65,22 @@ type Report struct {
 // Compile makes a plan. An error of the configuration names its field as "config.url", one of an assertion "assertions[0].value".
 // A [Fault] says that it cannot be run here and now, as when a variable is not set.
 func Compile(s Spec) (*Plan, error) {
-	check, assertions, err := s.compile(expander(s.Values, s.Policy))
+	var secrets []string
+	expanded := expander(s.Values, s.Policy)
+	check, assertions, err := s.compile(func(field, name string) (string, error) {
+		value, err := expanded(field, name)
+		if strings.HasPrefix(name, "ENV:") && err == nil {
+			secrets = append(secrets, value)
+		}
+		return value, err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &Plan{s.Type.Type(), check, assertions, s.Timeout, fmt.Errorf("timed out after %s", s.Timeout)}, nil
+	if config, err := expand("", orEmpty(s.Config), expanded); err == nil {
+		secrets = secretsIn(config, secrets)
+	}
+	return &Plan{s.Type.Type(), check, assertions, s.Timeout, fmt.Errorf("timed out after %s", s.Timeout), newHider(secrets)}, nil
 }
 
 // Validate checks a spec that is to be saved, and returns the configuration to save: what the type understood of it, with its
@@ -267,6 +279,7 @@ func (p *Plan) Run(ctx context.Context) Report {
 		report.Status, report.Message = out.Status, out.Message
 		p.assert(&report, &out.Measured)
 	}
+	p.secrets.hide(&report, &out.Measured)
 	report.Message = Shorten(report.Message, maxMessage)
 	report.Measured = Measured{values: out.Measured.values}
 	report.Result = result(report.Measured, report.Assertions)

@@ -302,8 +302,10 @@ func TestPlaceholdersAreKeptInWhatTheTypeUnderstood(t *testing.T) {
 
 func TestAConfigurationIsSavedSealedAndRunsOpened(t *testing.T) {
 	const id = "c0ffee"
+	var given string
 	spec := Spec{Type: probeType(func(_ context.Context, p *probe) Outcome {
-		return Outcome{Status: plugins.Healthy, Message: p.Token + " " + p.Headers["Authorization"]}
+		given = p.Token + " " + p.Headers["Authorization"]
+		return Outcome{Status: plugins.Healthy, Message: given}
 	}), Policy: env(map[string]string{"TOKEN": "t"}), Template: true}
 	var stored json.RawMessage
 	for _, given := range []string{ // as it is made, and as it is changed with what was shown
@@ -334,8 +336,8 @@ func TestAConfigurationIsSavedSealedAndRunsOpened(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report := plan.Run(t.Context()); report.Message != "t Basic shop" || plan.Target() != "shop:80" {
-		t.Errorf("got %+v", report)
+	if report := plan.Run(t.Context()); given != "t Basic shop" || report.Message != "t ********" || plan.Target() != "shop:80" {
+		t.Errorf("it was given %q, and said %+v", given, report)
 	}
 }
 
