@@ -12,6 +12,7 @@ import (
 	"checkstack/plugins/notification"
 	"checkstack/plugins/satellite"
 	"checkstack/plugins/signals"
+	"checkstack/plugins/webhook"
 )
 
 // Plugins lists every plugin, each after the plugins it requires.
@@ -49,5 +50,11 @@ var Plugins = []plugins.Entry{
 	{ID: "incident", Requires: []string{"catalog", "notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
+		}},
+	{ID: "webhook", Requires: []string{"healthcheck", "notification"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return webhook.New(h,
+				need("notification").(*notification.Notifier),
+				need("healthcheck").(*healthcheck.Healthcheck))
 		}},
 }

@@ -6,6 +6,9 @@ import (
 	_ "embed"
 	"fmt"
 	"net/http"
+	"slices"
+
+	"github.com/lib/pq"
 
 	"checkstack/plugins"
 )
@@ -41,6 +44,22 @@ func (c *Catalog) findGroup(r *http.Request, _ plugins.None) (groupDetail, error
 	}
 	ids, err := groupMembers(r.Context(), c.host.DB, g.ID)
 	return groupDetail{g, ids}, err
+}
+
+//go:embed sql/groups_find.sql
+var findGroups string
+
+// Groups returns the groups with IDs, in the order of the IDs. An ID that no group has, whatever it is, is left out.
+func (c *Catalog) Groups(ctx context.Context, db plugins.Queryer, ids []string) ([]Group, error) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return !plugins.IsID(id) })
+	if len(ids) == 0 {
+		return []Group{}, nil
+	}
+	found, err := plugins.Rows(ctx, db, c.groups.scan, findGroups, pq.Array(ids))
+	if err != nil {
+		return nil, fmt.Errorf("read groups: %w", err)
+	}
+	return found, nil
 }
 
 // GroupSystems returns the IDs of the systems of a group, in the order of their names; [plugins.NotFound] if there is no

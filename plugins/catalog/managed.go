@@ -155,6 +155,9 @@ func (c *Catalog) DeleteGroup(ctx context.Context, tx *sql.Tx, id string) error 
 	if !plugins.IsID(id) {
 		return plugins.NotFound("group")
 	}
+	if err := c.notify.Forget(ctx, tx, GroupTarget, id); err != nil {
+		return err
+	}
 	result, err := tx.ExecContext(ctx, deleteGroup, id)
 	if err != nil {
 		return fmt.Errorf("delete a group: %w", err)

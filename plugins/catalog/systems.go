@@ -178,6 +178,9 @@ func (c *Catalog) removeSystem(ctx context.Context, tx *sql.Tx, id string) error
 			return fmt.Errorf("remove what refers to a system: %w", err)
 		}
 	}
+	if err := c.notify.Forget(ctx, tx, SystemTarget, id); err != nil {
+		return err
+	}
 	if _, err := tx.ExecContext(ctx, deleteSystem, id); err != nil {
 		return fmt.Errorf("delete a system: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/plugins/notification"
 	"checkstack/sql/postgres"
 	"checkstack/sql/postgres/postgrestest"
 )
@@ -22,9 +23,10 @@ import (
 // open returns a catalog on a database of its own, as other plugins see it.
 func open(t testing.TB) (*Catalog, *sql.DB) {
 	t.Helper()
+	notices := notification.New(&plugins.Host{}).Plugin().Migrations
 	files := New(&plugins.Host{}, nil).Plugin().Migrations
-	db, _ := postgrestest.New(t, postgres.Set{ID: "catalog", Files: files})
-	return New(&plugins.Host{ID: "catalog", DB: db}, nil), db
+	db, _ := postgrestest.New(t, postgres.Set{ID: "notification", Files: notices}, postgres.Set{ID: "catalog", Files: files})
+	return New(&plugins.Host{ID: "catalog", DB: db}, notification.New(&plugins.Host{ID: "notification", DB: db})), db
 }
 
 // create makes a system in a transaction of its own.

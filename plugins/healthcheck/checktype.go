@@ -71,6 +71,12 @@ func Failed(ctx context.Context, err error, measured Measured) Outcome {
 // Policy returns what checks may do on this server. A check type makes its connections with its DialContext.
 func (h *Healthcheck) Policy() *Policy { return h.types.policy }
 
+// ExpandVariables puts the values of variables in the place of ${ENV:NAME} in the texts of a JSON value, for other plugins that have
+// something configured. A variable that may not be read (-env-allow) or is not set is a [plugins.Invalid] with the field.
+func (h *Healthcheck) ExpandVariables(config json.RawMessage) (json.RawMessage, error) {
+	return engine.ExpandVariables(config, h.types.policy)
+}
+
 // RegisterCheckType makes a check type known until the plugin host belongs to is closed. It is an error if its name is not
 // well formed or taken.
 func (h *Healthcheck) RegisterCheckType(host *plugins.Host, t CheckType) error {

@@ -138,20 +138,20 @@ func (h *Healthcheck) init(context.Context) error {
 	)
 }
 
-// systemSpec is what people can be told of a system.
-var systemSpec = notification.Spec{
+// SystemSpec is what people can be told of a system.
+var SystemSpec = notification.Spec{
 	Type: "healthcheck.system", Target: catalog.SystemTarget, Name: "Health of a system",
 	Description: "Checks of the system that fail, and that they work again",
 }
 
-// groupSpec is what people can be told of a group.
-var groupSpec = notification.Spec{
+// GroupSpec is what people can be told of a group.
+var GroupSpec = notification.Spec{
 	Type: "healthcheck.group", Target: catalog.GroupTarget, Name: "Health of a group",
-	Description: "Checks of the systems of the group that fail, and that they work again",
+	Description: "Checks of the systems of the group that fail, and that they work again", Covers: SystemSpec.Type,
 }
 
 func (h *Healthcheck) afterPluginsReady(ctx context.Context) error {
-	if err := errors.Join(h.notify.RegisterSpec(ctx, h.host, systemSpec), h.notify.RegisterSpec(ctx, h.host, groupSpec)); err != nil {
+	if err := errors.Join(h.notify.RegisterSpec(ctx, h.host, SystemSpec), h.notify.RegisterSpec(ctx, h.host, GroupSpec)); err != nil {
 		return err
 	}
 	lost, err := h.types.vault.reseal(ctx, h.host.DB)

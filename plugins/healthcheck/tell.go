@@ -48,8 +48,9 @@ func (s *settler) tell(ctx context.Context, tx *sql.Tx, turns []turn) error {
 		}
 		notices = append(notices, notification.Notice{
 			Key:      fmt.Sprintf("%s/%s/%s/%d", t.SystemID, t.ConfigurationID, t.To, t.At.UnixMicro()),
-			Spec:     systemSpec.Type,
+			Spec:     SystemSpec.Type,
 			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: t.SystemID},
+			Thread:   t.ConfigurationID,
 			Severity: t.severity,
 			Title:    fmt.Sprintf("%s is %s", t.name, t.To),
 			Message:  fmt.Sprintf("%s was %s, and has been %s since %s.", t.name, t.From, t.To, t.At.UTC().Format(time.RFC3339)),
@@ -76,8 +77,9 @@ func (s *settler) tellErrors(ctx context.Context, tx *sql.Tx, reasons map[string
 		}
 		notices = append(notices, notification.Notice{
 			Key:      fmt.Sprintf("error/%d/%s", time.Now().Unix()/int64(errorEvery.Seconds()), reason),
-			Spec:     systemSpec.Type,
+			Spec:     SystemSpec.Type,
 			Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: reasons[reason]},
+			Thread:   "error",
 			Severity: notification.Warning,
 			Title:    "Checks cannot be made",
 			Message:  "Checks cannot be made because of Checkstack itself, and nothing is known of what they look at: " + reason + ".",

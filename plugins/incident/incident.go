@@ -70,7 +70,7 @@ func (p *Incidents) afterPluginsReady(ctx context.Context) error {
 		}),
 		p.notify.RegisterSpec(ctx, p.host, notification.Spec{
 			Type: "incident.group", Target: catalog.GroupTarget, Name: "Incidents of a group",
-			Description: "Incidents that concern a system of the group, from the first report until they are resolved",
+			Description: "Incidents that concern a system of the group, from the first report until they are resolved", Covers: "incident.system",
 		}),
 	)
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/lib/pq"
@@ -35,6 +36,7 @@ type Notice struct {
 	Key      string   // what has happened, in the words of the spec's owner: an event is told once
 	Spec     string   // the type of a registered spec
 	Target   Ancestor // the resource it is about
+	Thread   string   // tells the things apart that can be wrong with it, up to 200 characters: the end of one is told with the same
 	Severity Severity
 	Title    string // up to 500 characters
 	Message  string // up to 4,000 characters
@@ -44,12 +46,13 @@ type Notice struct {
 //go:embed sql/notices_insert.sql
 var insertNotices string
 
-// Post keeps notices in the caller's transaction. One with the spec and the key of another is left out.
+// Post keeps notices in the caller's transaction, and has them sent to those who subscribed once that is committed. One with the
+// spec and the key of another is left out.
 func (n *Notifier) Post(ctx context.Context, tx *sql.Tx, notices []Notice) error {
 	if len(notices) == 0 {
 		return nil
 	}
-	var events, specs, targets, resources, severities, titles, messages, data []string
+	var events, specs, targets, resources, threads, severities, titles, messages, data []string
 	for _, o := range notices {
 		text, err := json.Marshal(o.Data)
 		if err != nil {
@@ -57,19 +60,21 @@ func (n *Notifier) Post(ctx context.Context, tx *sql.Tx, notices []Notice) error
 		}
 		events, specs = append(events, o.Spec+"/"+o.Key), append(specs, o.Spec)
 		targets, resources = append(targets, o.Target.Type), append(resources, o.Target.ID)
+		threads = append(threads, cut(o.Thread, 200))
 		severities, titles = append(severities, string(o.Severity)), append(titles, cut(o.Title, 500))
 		messages, data = append(messages, cut(o.Message, 4000)), append(data, string(text))
 	}
 	_, err := tx.ExecContext(ctx, insertNotices, pq.Array(events), pq.Array(specs), pq.Array(targets), pq.Array(resources),
-		pq.Array(severities), pq.Array(titles), pq.Array(messages), pq.Array(data))
+		pq.Array(threads), pq.Array(severities), pq.Array(titles), pq.Array(messages), pq.Array(data))
 	if err != nil {
 		return fmt.Errorf("keep notices: %w", err)
 	}
 	return nil
 }
 
-// cut returns at most max characters of a text.
+// cut returns at most max characters of a text, as the database can hold them.
 func cut(s string, max int) string {
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 	for i := range s {
 		if max == 0 {
 			return s[:i]

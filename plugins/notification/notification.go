@@ -20,6 +20,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"time"
 
 	"checkstack/plugins"
 )
@@ -32,11 +33,23 @@ type Notifier struct {
 	host    *plugins.Host
 	targets registry[target]
 	specs   registry[Spec]
+	types   registry[*liveType]
+
+	woken  chan struct{}                    // there may be something to do
+	places chan struct{}                    // one element for each channel that is being sent through
+	trying chan struct{}                    // one element for each channel that is being tried by hand
+	idle   time.Duration                    // how long nothing is looked at unless somebody says so
+	turn   time.Duration                    // how long a channel is sent through while others wait
+	limit  time.Duration                    // for one message
+	delay  func(failures int) time.Duration // until a channel is tried again
 }
 
 // New builds the plugin.
 func New(host *plugins.Host) *Notifier {
-	return &Notifier{host: host}
+	return &Notifier{
+		host: host, woken: make(chan struct{}, 1), places: make(chan struct{}, maxSending), trying: make(chan struct{}, maxTrying),
+		idle: maxIdle, turn: maxTurn, limit: sendPatience, delay: backoff,
+	}
 }
 
 // Plugin returns the plugin's hooks.
@@ -53,11 +66,34 @@ func (n *Notifier) init(context.Context) error {
 		handle("GET /targets/{type}/resources/{id}", plugins.Viewer, plugins.JSON(n.findResource)),
 		handle("GET /specs", plugins.Viewer, plugins.JSON(n.listSpecs)),
 		handle("GET /notices", plugins.Viewer, plugins.JSON(n.listNotices)),
+		handle("GET /channel-types", plugins.Viewer, plugins.JSON(n.listChannelTypes)),
+		handle("GET /channels", plugins.Viewer, plugins.JSON(n.listChannels)),
+		handle("POST /channels", plugins.Editor, plugins.JSON(n.createChannel)),
+		handle("GET /channels/{id}", plugins.Viewer, plugins.JSON(n.findChannel)),
+		handle("PUT /channels/{id}", plugins.Editor, plugins.JSON(n.replaceChannel)),
+		handle("DELETE /channels/{id}", plugins.Editor, plugins.JSON(n.removeChannel)),
+		handle("POST /channels/{id}/try", plugins.Editor, plugins.JSON(n.tryChannel)),
+		handle("GET /subscriptions", plugins.Viewer, plugins.JSON(n.listSubscriptions)),
+		handle("POST /subscriptions", plugins.Editor, plugins.JSON(n.createSubscription)),
+		handle("GET /subscriptions/{id}", plugins.Viewer, plugins.JSON(n.findSubscription)),
+		handle("PUT /subscriptions/{id}", plugins.Editor, plugins.JSON(n.replaceSubscription)),
+		handle("DELETE /subscriptions/{id}", plugins.Editor, plugins.JSON(n.removeSubscription)),
+		handle("GET /deliveries", plugins.Viewer, plugins.JSON(n.listDeliveries)),
 	)
 }
 
-func (n *Notifier) afterPluginsReady(context.Context) error {
+func (n *Notifier) afterPluginsReady(ctx context.Context) error {
+	lost, err := n.reseal(ctx)
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		n.host.Log.Error("the configurations of channels cannot be opened, and nothing is sent through them; give the key they were sealed with, or the configurations again",
+			"channels", lost)
+	}
+	n.host.Listen(work, func(string) { n.wake() })
 	n.host.Go(n.expire)
+	n.host.Go(n.loop)
 	return nil
 }
 

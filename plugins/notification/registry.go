@@ -52,6 +52,10 @@ type Spec struct {
 	Target      Target // the registered target whose resources it is about
 	Name        string // for people, such as "Incidents"
 	Description string // for people, one sentence; may be empty
+
+	// Covers is the type of a spec about resources whose parents are those of this one, or empty: who subscribed to this spec for a
+	// parent is told of its children's notices.
+	Covers string
 }
 
 // target is a registered target.
@@ -95,7 +99,7 @@ func (n *Notifier) RegisterSpec(ctx context.Context, host *plugins.Host, s Spec)
 		return fmt.Errorf("register spec %s: Target type %s is not registered", s.Type, cmp.Or(s.Target.Type, `""`))
 	}
 	err := n.specs.add("Spec type", s.Type, host, s, func() error {
-		_, err := n.host.DB.ExecContext(ctx, upsertSpec, s.Type, s.Target.Type, s.Name, s.Description, host.ID)
+		_, err := n.host.DB.ExecContext(ctx, upsertSpec, s.Type, s.Target.Type, s.Name, s.Description, host.ID, s.Covers)
 		return err
 	})
 	if err != nil {
@@ -134,6 +138,18 @@ func (r *registry[T]) find(typ string) (value T, ok bool) {
 		return value, false
 	}
 	return e.value, true
+}
+
+// all returns what is registered, in no order.
+func (r *registry[T]) all() (values []T) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, e := range r.values {
+		if e.kept {
+			values = append(values, e.value)
+		}
+	}
+	return values
 }
 
 // add registers a value once keep has written it, until the host's plugin is closed. The kind is for the error.

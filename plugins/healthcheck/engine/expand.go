@@ -30,6 +30,21 @@ func Expand(config json.RawMessage, values map[string]string, policy *Policy) (j
 	return expand("", config, expander(values, policy))
 }
 
+// ExpandVariables is Expand for what is no check, and has nothing of a system: everything wrong is a [plugins.Invalid].
+func ExpandVariables(config json.RawMessage, policy *Policy) (json.RawMessage, error) {
+	return expand("", config, func(field, name string) (string, error) {
+		variable, is := strings.CutPrefix(name, "ENV:")
+		if !is || !isVariable(variable) {
+			return "", plugins.Invalid(field, "expected ${ENV:NAME}, not ${%s}", Shorten(name, maxShown))
+		}
+		value, err := policy.env(variable)
+		if err != nil {
+			return "", plugins.Invalid(field, "%v", err)
+		}
+		return value, nil
+	})
+}
+
 // expander returns the function that [expand] needs for a run.
 func expander(values map[string]string, policy *Policy) func(field, name string) (string, error) {
 	return func(field, name string) (string, error) {

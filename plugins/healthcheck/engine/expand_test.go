@@ -81,6 +81,43 @@ func TestAVariableThatCannotBeReadIsAFault(t *testing.T) {
 	}
 }
 
+func TestOfWhatIsNoCheckOnlyVariablesAreReplaced(t *testing.T) {
+	const form = "a: expected a placeholder such as ${system.name}, or $${ for ${ itself"
+	const denied = "the variable PATH is not one that configurations may refer to (-env-allow)"
+	policy := env(map[string]string{"TOKEN": "s3cret", "_a1": `"},{"`, "TRICK": "${ENV:TOKEN}$${x}", "EMPTY": "", "BINARY": "\xff", "LONG": strings.Repeat("x", 1<<19)})
+	for _, test := range []struct{ config, want, refused string }{
+		{`{"a":"x${ENV:TOKEN}-${ENV:TOKEN}y" , "b":[1.50,{"c":"${ENV:_a1}"}]}`, `{"a":"xs3cret-s3crety" , "b":[1.50,{"c":"\"},{\""}]}`, ""},
+		{`"${ENV:TOKEN}"`, `"s3cret"`, ""},
+		{`{"a":"${ENV:TRICK}"}`, `{"a":"${ENV:TOKEN}$${x}"}`, ""},
+		{`{"a":"$${ENV:TOKEN} $${system.name} $$${ENV:TOKEN}"}`, `{"a":"${ENV:TOKEN} ${system.name} $${ENV:TOKEN}"}`, ""},
+		{`{"a":"\u0024\u007bENV:TOKEN}"}`, `{"a":"s3cret"}`, ""},
+		{`{"${ENV:TOKEN}":"$ {} $a"}`, `{"${ENV:TOKEN}":"$ {} $a"}`, ""},
+		{` {"a": [ ] } `, ` {"a": [ ] } `, ""},
+		{`{"a":"${system.name}"}`, "", "a: expected ${ENV:NAME}, not ${system.name}"},
+		{`{"a":"${system.metadata.x}"}`, "", "a: expected ${ENV:NAME}, not ${system.metadata.x}"},
+		{`{"a":{"b.c":["","${TOKEN}"]}}`, "", "a.b.c[1]: expected ${ENV:NAME}, not ${TOKEN}"},
+		{`{"a":"${env:TOKEN}"}`, "", "a: expected ${ENV:NAME}, not ${env:TOKEN}"},
+		{`{"a":"${ENV:}"}`, "", "a: expected ${ENV:NAME}, not ${ENV:}"},
+		{`{"a":"${ENV:1A}"}`, "", "a: expected ${ENV:NAME}, not ${ENV:1A}"},
+		{`{"a":"${ENV:TOKEN }"}`, "", "a: expected ${ENV:NAME}, not ${ENV:TOKEN }"},
+		{`{"a":"${` + strings.Repeat("é", 200) + `}"}`, "", "a: expected ${ENV:NAME}, not ${" + strings.Repeat("é", 100) + "}"},
+		{`{"a":"${ENV:PATH}"}`, "", "a: " + denied},
+		{`["${ENV:EMPTY}"]`, "", "[0]: the variable EMPTY is not set"},
+		{`"${ENV:BINARY}"`, "", ": the variable BINARY is not a text in UTF-8"},
+		{`{"a":"${"}`, "", form}, {`{"a":"${}"}`, "", form}, {`{"a":"x${ENV:TOKEN"}`, "", form},
+		{`["${ENV:LONG}${ENV:LONG}","${ENV:TOKEN}"]`, "", "[1]: expected at most 1048576 bytes with the values of placeholders"},
+		{`{"a":"${ENV:TOKEN}"`, "", ": expected one JSON value"},
+	} {
+		got, err := ExpandVariables(json.RawMessage(test.config), policy)
+		if string(got) != test.want || refusal(t, err) != test.refused {
+			t.Errorf("%.100s: got %.100s, %v; want %s%s", test.config, got, err, test.want, test.refused)
+		}
+	}
+	if got, err := ExpandVariables(json.RawMessage(`{"a":"${ENV:PATH}"}`), nil); got != nil || refusal(t, err) != "a: "+denied {
+		t.Errorf("without a policy: got %s, %v", got, err)
+	}
+}
+
 func TestAConfigurationWithoutPlaceholdersCostsNothing(t *testing.T) {
 	config := json.RawMessage(`{"url":"https://example.org/","headers":{"a":"$1 {}"}}`)
 	if n := testing.AllocsPerRun(100, func() { _, _ = Expand(config, system, nil) }); n != 0 {

@@ -1,0 +1,5 @@
+-- The subscription with the ID $1, which nobody else changes or deletes until the transaction ends.
+select s.id, s.channel_id, c.name, s.spec, p.target, s.resource, s.min_severity, s.managed_by, s.created_at, s.updated_at
+from notification.subscriptions s join notification.channels c on c.id = s.channel_id join notification.specs p on p.type = s.spec
+where s.id = $1
+for update of s
