@@ -37,12 +37,19 @@ var Plugins = []plugins.Entry{
 			return satellite.New(h, need("healthcheck").(*healthcheck.Healthcheck), need("signals").(*signals.Signals))
 		},
 		Commands: satellite.Commands},
-	{ID: "apply", Requires: []string{"catalog", "healthcheck", "satellite"},
+	{ID: "webhook", Requires: []string{"healthcheck", "notification"},
+		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
+			return webhook.New(h,
+				need("notification").(*notification.Notifier),
+				need("healthcheck").(*healthcheck.Healthcheck))
+		}},
+	{ID: "apply", Requires: []string{"catalog", "healthcheck", "notification", "satellite", "webhook"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return apply.New(h,
 				need("catalog").(*catalog.Catalog),
 				need("healthcheck").(*healthcheck.Healthcheck),
-				need("satellite").(*satellite.Satellites))
+				need("satellite").(*satellite.Satellites),
+				need("notification").(*notification.Notifier))
 		},
 		Commands: apply.Commands,
 		Flags:    func(f *plugins.Flags) any { return apply.Flags(f) }},
@@ -50,11 +57,5 @@ var Plugins = []plugins.Entry{
 	{ID: "incident", Requires: []string{"catalog", "notification"},
 		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
 			return incident.New(h, need("catalog").(*catalog.Catalog), need("notification").(*notification.Notifier))
-		}},
-	{ID: "webhook", Requires: []string{"healthcheck", "notification"},
-		New: func(h *plugins.Host, need plugins.Lookup) plugins.Plugin {
-			return webhook.New(h,
-				need("notification").(*notification.Notifier),
-				need("healthcheck").(*healthcheck.Healthcheck))
 		}},
 }

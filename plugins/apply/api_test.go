@@ -21,7 +21,7 @@ const documents = "/api/apply/documents"
 
 // TestAPI shows what callers of the real server can rely on.
 func TestAPI(t *testing.T) {
-	s := servertest.Start(t, servertest.Config{})
+	s := servertest.Start(t, servertest.Config{Env: map[string]string{"CHECKSTACK_MASTER_KEY": strings.Repeat("5f", 32)}})
 	t.Run("the README's examples are true", s.README)
 	t.Run("a document is applied once, whatever there is", func(t *testing.T) { life(t, s) })
 	t.Run("a dry run says the same and changes nothing", func(t *testing.T) { dryRun(t, s) })
@@ -33,6 +33,8 @@ func TestAPI(t *testing.T) {
 	t.Run("satellites are for administrators", func(t *testing.T) { stations(t, s) })
 	t.Run("a heartbeat's token is shown once", func(t *testing.T) { heartbeat(t, s) })
 	t.Run("a template fits systems that are as new as itself", func(t *testing.T) { template(t, s) })
+	t.Run("a document says who is told", func(t *testing.T) { notified(t, s) })
+	t.Run("what is told of what is deleted is shown", func(t *testing.T) { toldBeside(t, s) })
 	t.Run("what is released belongs to people", func(t *testing.T) { release(t, s) })
 	t.Run("many servers' worth of applies are one", func(t *testing.T) { atOnce(t, s) })
 	t.Run("each route has its own callers", func(t *testing.T) { callers(t, s) })
@@ -74,6 +76,9 @@ func lines(p apply.Plan) (all []string) {
 		if c.System != "" {
 			line += " of " + c.System
 		}
+		if c.Group != "" {
+			line += " of group " + c.Group
+		}
 		if len(c.Fields) > 0 {
 			line += " (" + strings.Join(c.Fields, " ") + ")"
 		}
@@ -107,7 +112,9 @@ func things(t testing.TB, s *servertest.Server) (text string) {
 		(select string_agg(x.id || x.name || x.config || x.updated_at || concat(x.managed_by), ';' order by x.id) from healthcheck.configurations x),
 		(select string_agg(x.system_id || x.configuration_id || x.enabled || concat(x.managed_by), ';' order by x.system_id, x.configuration_id)
 			from healthcheck.assignments x),
-		(select string_agg(x.id || x.name || x.region || concat(x.managed_by), ';' order by x.id) from satellite.satellites x))`).Scan(&text)
+		(select string_agg(x.id || x.name || x.region || concat(x.managed_by), ';' order by x.id) from satellite.satellites x),
+		(select string_agg(x.id || x.name || x.config || x.enabled || concat(x.managed_by), ';' order by x.id) from notification.channels x),
+		(select string_agg(x::text, ';' order by x.id) from notification.subscriptions x))`).Scan(&text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
-// Package apply keeps what is monitored in files: configuration as code. A document names systems, groups, checks, satellites
-// and who is checked by what, as they are to be; applying it makes them so, in one transaction. It requires catalog,
-// healthcheck and satellite, whose functions it calls, and keeps nothing of a document but its name and when it was applied.
+// Package apply keeps what is monitored in files: configuration as code. A document names systems, groups, checks, satellites,
+// who is checked by what, and who is told of it, as they are to be; applying it makes them so, in one transaction. It requires catalog,
+// healthcheck, notification and satellite, whose functions it calls, and webhook, whose channels its command knows; and it keeps
+// nothing of a document but its name and when it was applied.
 //
 //	document ── names, bounds ──► find, by name ──► compare ──► create, update, adopt, delete ──► plan
 //	              refused: 400        owned by another document: 409      refused by the owner of the kind: the place in the document
@@ -23,6 +24,7 @@ import (
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
 	"checkstack/plugins/satellite"
 )
 
@@ -35,11 +37,14 @@ type Applier struct {
 	catalog    *catalog.Catalog
 	checks     *healthcheck.Healthcheck
 	satellites *satellite.Satellites
+	notify     *notification.Notifier
 }
 
 // New builds the plugin.
-func New(host *plugins.Host, cat *catalog.Catalog, checks *healthcheck.Healthcheck, satellites *satellite.Satellites) *Applier {
-	return &Applier{host, cat, checks, satellites}
+func New(
+	host *plugins.Host, cat *catalog.Catalog, checks *healthcheck.Healthcheck, satellites *satellite.Satellites, notify *notification.Notifier,
+) *Applier {
+	return &Applier{host, cat, checks, satellites, notify}
 }
 
 // Plugin describes the plugin to the server.

@@ -13,6 +13,8 @@ import (
 
 	"checkstack/plugins"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
+	"checkstack/plugins/webhook"
 )
 
 // "checkstack apply" sends a document to a server and says what that has changed. It prints no token, because what it prints
@@ -46,7 +48,7 @@ func (c *command) flags(f *plugins.Flags) {
 	f.Bool(&c.prune, "prune", false, "delete what the document owns and does not name any more")
 	f.Bool(&c.pruneAll, "prune-all", false, "as -prune, also where that is all the document owns")
 	f.Bool(&c.asJSON, "json", false, "print the plan as JSON")
-	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents, with the check types that are built in")
+	f.Bool(&c.schema, "schema", false, "only print the JSON schema of documents, with the types of checks and channels that are built in")
 	f.Text(&c.tokens, "keep-tokens", "", "new `file` for the tokens of what is made, which only its owner may read (default they are not kept)", nil)
 	f.Secret(&c.token, "CHECKSTACK_TOKEN", "an API token of an editor, or of an administrator where the document has satellites; required")
 	f.Check(func() (err error) {
@@ -73,7 +75,7 @@ func (c *command) flags(f *plugins.Flags) {
 
 func (c *command) run(ctx context.Context, p plugins.Process) int {
 	if c.schema {
-		text, err := schemaWith(healthcheck.BuiltInTypes())
+		text, err := schemaWith(healthcheck.BuiltInTypes(), []notification.ChannelTypeView{webhook.Type()})
 		if err != nil {
 			fmt.Fprintf(p.Stderr, "checkstack apply: %v\n", err)
 			return 1
@@ -138,7 +140,7 @@ func (c *command) keep(file *os.File, tokens []Token, stderr io.Writer) error {
 		return nil
 	}
 	for _, t := range tokens {
-		fmt.Fprintf(stderr, "the token of the %s is not kept: make another one on the server, or use -keep-tokens\n", subject(t.Kind, t.Name, t.System))
+		fmt.Fprintf(stderr, "the token of the %s is not kept: make another one on the server, or use -keep-tokens\n", subject(t.Kind, t.Name, t.System, ""))
 	}
 	return nil
 }

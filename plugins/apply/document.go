@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
 )
 
 // A document, and what is wrong with one before anybody looks at what there is. Whatever is wrong is told with its place,
@@ -24,6 +26,8 @@ const (
 	maxSatellites  = 1_000
 	maxAssignments = 10_000
 	maxAssigned    = 50_000 // assignments, with each group as its systems
+	maxChannels    = 1_000
+	maxSubscribed  = 10_000
 
 	defaultName = "default"
 	local       = "local" // how a source names this server
@@ -31,12 +35,14 @@ const (
 
 // Document says what is to be monitored. What is left out of an element has its default: it is not left as it is.
 type Document struct {
-	Name        string       `json:"name"` // absent: "default"
-	Systems     []System     `json:"systems,omitempty"`
-	Groups      []Group      `json:"groups,omitempty"`
-	Checks      []Check      `json:"checks,omitempty"`
-	Satellites  []Satellite  `json:"satellites,omitempty"`
-	Assignments []Assignment `json:"assignments,omitempty"`
+	Name          string         `json:"name"` // absent: "default"
+	Systems       []System       `json:"systems,omitempty"`
+	Groups        []Group        `json:"groups,omitempty"`
+	Checks        []Check        `json:"checks,omitempty"`
+	Satellites    []Satellite    `json:"satellites,omitempty"`
+	Assignments   []Assignment   `json:"assignments,omitempty"`
+	Channels      []Channel      `json:"channels,omitempty"`
+	Subscriptions []Subscription `json:"subscriptions,omitempty"`
 }
 
 // System is a system of the catalog.
@@ -75,6 +81,18 @@ type Assignment struct {
 	Quorum     *int                    `json:"quorum,omitempty"`
 }
 
+// Channel is a channel of notification. A configuration that is left out stays as it is, so that a secret need not be in a document.
+type Channel = notification.ChannelInput
+
+// Subscription has people told through a channel of the health of a system, of the systems of a group, also of those that join it
+// later, or, with neither, of all systems.
+type Subscription struct {
+	Channel     string                `json:"channel"`
+	System      string                `json:"system,omitempty"`
+	Group       string                `json:"group,omitempty"`
+	MinSeverity notification.Severity `json:"minSeverity,omitempty"` // absent: info
+}
+
 // UnmarshalJSON reads a document; errors name the place.
 func (d *Document) UnmarshalJSON(data []byte) (err error) {
 	var in struct {
@@ -85,8 +103,8 @@ func (d *Document) UnmarshalJSON(data []byte) (err error) {
 		Checks        []json.RawMessage `json:"checks"`
 		Satellites    []json.RawMessage `json:"satellites"`
 		Assignments   []json.RawMessage `json:"assignments"`
-		Channels      json.RawMessage   `json:"channels"`
-		Subscriptions json.RawMessage   `json:"subscriptions"`
+		Channels      []json.RawMessage `json:"channels"`
+		Subscriptions []json.RawMessage `json:"subscriptions"`
 	}
 	if len(data) == 0 || data[0] != '{' {
 		return plugins.Invalid("", "expected an object")
@@ -96,11 +114,6 @@ func (d *Document) UnmarshalJSON(data []byte) (err error) {
 	}
 	if err := plugins.Decode(data, &in); err != nil {
 		return err
-	}
-	for section, value := range map[string]json.RawMessage{"channels": in.Channels, "subscriptions": in.Subscriptions} {
-		if value != nil {
-			return plugins.Invalid(section, "this version cannot apply %s yet; leave them out", section)
-		}
 	}
 	d.Name = in.Name
 	if d.Systems, err = section[System]("systems", in.Systems, maxSystems); err != nil {
@@ -115,7 +128,13 @@ func (d *Document) UnmarshalJSON(data []byte) (err error) {
 	if d.Satellites, err = section[Satellite]("satellites", in.Satellites, maxSatellites); err != nil {
 		return err
 	}
-	d.Assignments, err = section[Assignment]("assignments", in.Assignments, maxAssignments)
+	if d.Assignments, err = section[Assignment]("assignments", in.Assignments, maxAssignments); err != nil {
+		return err
+	}
+	if d.Channels, err = section[Channel]("channels", in.Channels, maxChannels); err != nil {
+		return err
+	}
+	d.Subscriptions, err = section[Subscription]("subscriptions", in.Subscriptions, maxSubscribed)
 	return err
 }
 
@@ -175,6 +194,14 @@ func (d *Document) Validate() (err error) {
 			return at(place("assignments", i), err)
 		}
 	}
+	if err := names("channels", d.Channels, func(c *Channel) *string { return &c.Name }); err != nil {
+		return err
+	}
+	for i := range d.Subscriptions {
+		if err := d.Subscriptions[i].validate(); err != nil {
+			return at(place("subscriptions", i), err)
+		}
+	}
 	return nil
 }
 
@@ -213,6 +240,23 @@ func (a *Assignment) validate() (err error) {
 		return err
 	}
 	return names("sources", a.Sources, func(s *string) *string { return s })
+}
+
+// validate trims names; the rest is checked where it is written.
+func (s *Subscription) validate() (err error) {
+	if s.Channel, err = plugins.Name("channel", s.Channel); err != nil {
+		return err
+	}
+	if s.System != "" && s.Group != "" {
+		return plugins.Invalid("system", "expected a system or a group, and not both")
+	}
+	if s.System != "" {
+		s.System, err = plugins.Name("system", s.System)
+	} else if s.Group != "" {
+		s.Group, err = plugins.Name("group", s.Group)
+	}
+	s.MinSeverity = cmp.Or(s.MinSeverity, notification.Info)
+	return err
 }
 
 // place is the path of an element.

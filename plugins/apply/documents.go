@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"checkstack/plugins"
+	"checkstack/plugins/catalog"
+	"checkstack/plugins/notification"
 )
 
 // The routes: applying a document, which ones were applied, what one of them owns, and setting free what it owns. What was
@@ -31,16 +33,18 @@ var (
 
 // Counts are how many things of each kind a document owns.
 type Counts struct {
-	Systems     int `json:"systems"`
-	Groups      int `json:"groups"`
-	Checks      int `json:"checks"`
-	Satellites  int `json:"satellites"`
-	Assignments int `json:"assignments"`
+	Systems       int `json:"systems"`
+	Groups        int `json:"groups"`
+	Checks        int `json:"checks"`
+	Satellites    int `json:"satellites"`
+	Assignments   int `json:"assignments"`
+	Channels      int `json:"channels"`
+	Subscriptions int `json:"subscriptions"`
 }
 
 // values are the counts in the order of the statements.
 func (c *Counts) values() []any {
-	return []any{c.Systems, c.Groups, c.Checks, c.Satellites, c.Assignments}
+	return []any{c.Systems, c.Groups, c.Checks, c.Satellites, c.Assignments, c.Channels, c.Subscriptions}
 }
 
 // Applied is a document that was applied.
@@ -61,7 +65,8 @@ type Person struct {
 func scanApplied(row plugins.Row) (a Applied, err error) {
 	var id, name *string
 	c := &a.Owns
-	err = row.Scan(&a.Name, &a.AppliedAt, &a.ChangedAt, &id, &name, &c.Systems, &c.Groups, &c.Checks, &c.Satellites, &c.Assignments)
+	err = row.Scan(&a.Name, &a.AppliedAt, &a.ChangedAt, &id, &name, &c.Systems, &c.Groups, &c.Checks, &c.Satellites, &c.Assignments,
+		&c.Channels, &c.Subscriptions)
 	if id != nil && name != nil {
 		a.By = &Person{*id, *name}
 	}
@@ -126,9 +131,10 @@ type detail struct {
 
 // Object is a thing that a document owns.
 type Object struct {
-	Kind   string `json:"kind"` // system, group, check, satellite or assignment
-	Name   string `json:"name"` // of an assignment: that of the check
+	Kind   string `json:"kind"` // system, group, check, satellite, assignment, channel or subscription
+	Name   string `json:"name"` // of an assignment: that of the check; of a subscription: that of the channel
 	System string `json:"system,omitempty"`
+	Group  string `json:"group,omitempty"` // of a subscription
 
 	ids [2]string // the last one of an assignment only: that of the system
 }
@@ -191,40 +197,66 @@ func (p *Applier) objects(ctx context.Context, tx *sql.Tx, owner string) (all []
 	for _, a := range inNameOrder(assignments, names) {
 		all = append(all, Object{Kind: kindAssignment, Name: a.Name, System: names[a.SystemID], ids: [2]string{a.ConfigurationID, a.SystemID}})
 	}
-	return all, Counts{len(systems), len(groups), len(checks), len(satellites), len(assignments)}, nil
+	channels, err := p.notify.ManagedChannels(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	for _, c := range channels {
+		all = append(all, Object{Kind: kindChannel, Name: c.Name, ids: [2]string{c.ID}})
+	}
+	subscriptions, err := p.notify.ManagedSubscriptions(ctx, tx, owner)
+	if err != nil {
+		return nil, n, err
+	}
+	subscribed, err := p.subscriptionObjects(ctx, tx, subscriptions)
+	if err != nil {
+		return nil, n, err
+	}
+	all = append(all, subscribed...)
+	return all, Counts{len(systems), len(groups), len(checks), len(satellites), len(assignments), len(channels), len(subscriptions)}, nil
 }
 
 // releaseInput names one thing to be released.
 type releaseInput struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
-	System string `json:"system,omitempty"` // of an assignment
+	System string `json:"system,omitempty"` // of an assignment or a subscription
+	Group  string `json:"group,omitempty"`  // of a subscription
 }
 
 // Validate trims names, and asks for what a thing of the kind is found by.
 func (in *releaseInput) Validate() (err error) {
-	if !slices.Contains([]string{kindSystem, kindGroup, kindCheck, kindSatellite, kindAssignment}, in.Kind) {
-		return plugins.Invalid("kind", "expected system, group, check, satellite or assignment")
+	if !slices.Contains(kinds, in.Kind) {
+		return plugins.Invalid("kind", "expected system, group, check, satellite, assignment, channel or subscription")
 	}
 	if in.Name, err = plugins.Name("name", in.Name); err != nil {
 		return err
 	}
 	switch {
-	case in.Kind != kindAssignment && in.System != "":
-		return plugins.Invalid("system", "expected no system: only an assignment has one")
-	case in.Kind != kindAssignment:
-		return nil
-	case in.System == "":
+	case in.Kind != kindSubscription && in.Group != "":
+		return plugins.Invalid("group", "expected no group: only a subscription has one")
+	case in.Kind != kindSubscription && in.Kind != kindAssignment && in.System != "":
+		return plugins.Invalid("system", "expected no system: only an assignment and a subscription have one")
+	case in.Kind == kindAssignment && in.System == "":
 		return plugins.Invalid("system", "expected the name of the system that the check is assigned to")
+	case in.System != "" && in.Group != "":
+		return plugins.Invalid("system", "expected a system or a group, and not both")
 	}
-	in.System, err = plugins.Name("system", in.System)
+	if in.System != "" {
+		in.System, err = plugins.Name("system", in.System)
+	} else if in.Group != "" {
+		in.Group, err = plugins.Name("group", in.Group)
+	}
 	return err
 }
 
 // what names the thing in an error.
 func (in *releaseInput) what() string {
-	if in.Kind == kindAssignment {
+	switch in.Kind {
+	case kindAssignment:
 		return fmt.Sprintf("assignment of the check %q to the system %q", in.Name, in.System)
+	case kindSubscription:
+		return "subscription " + Subscription{Channel: in.Name, System: in.System, Group: in.Group}.subject()
 	}
 	return fmt.Sprintf("%s %q", in.Kind, in.Name)
 }
@@ -262,6 +294,7 @@ func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err
 		if err := errors.Join(
 			p.catalog.ReleaseSystems(ctx, tx, d.Name, ""), p.catalog.ReleaseGroups(ctx, tx, d.Name, ""),
 			p.checks.Release(ctx, tx, d.Name, "", ""), p.satellites.ReleaseSatellites(ctx, tx, d.Name, ""),
+			p.notify.ReleaseChannels(ctx, tx, d.Name, ""),
 		); err != nil {
 			return err
 		}
@@ -276,11 +309,13 @@ func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err
 	return done, err
 }
 
-// releaseOne sets one of the objects of a document free. What assigns a system or a check goes with it, so that people can delete it.
+// releaseOne sets one of the objects of a document free. What assigns or
+// subscribes to it goes with it, so that people can delete it.
 func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in releaseInput, objects []Object, done *Released) error {
 	var o *Object
 	for i, other := range objects {
-		if in.Kind == other.Kind && plugins.Fold(in.Name) == plugins.Fold(other.Name) && plugins.Fold(in.System) == plugins.Fold(other.System) {
+		if in.Kind == other.Kind && plugins.Fold(in.Name) == plugins.Fold(other.Name) && plugins.Fold(in.System) == plugins.Fold(other.System) &&
+			plugins.Fold(in.Group) == plugins.Fold(other.Group) {
 			o = &objects[i]
 		}
 	}
@@ -291,15 +326,20 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 	n := &done.Released
 	switch o.Kind {
 	case kindSystem:
-		n.Systems, err = 1, errors.Join(p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0]), p.checks.Release(ctx, tx, owner, "", o.ids[0]))
+		n.Systems, err = 1, errors.Join(p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0]), p.checks.Release(ctx, tx, owner, "", o.ids[0]),
+			p.releaseAbout(ctx, tx, owner, catalog.SystemTarget, o.ids[0]))
 	case kindGroup:
-		n.Groups, err = 1, p.catalog.ReleaseGroups(ctx, tx, owner, o.ids[0])
+		n.Groups, err = 1, errors.Join(p.catalog.ReleaseGroups(ctx, tx, owner, o.ids[0]), p.releaseAbout(ctx, tx, owner, catalog.GroupTarget, o.ids[0]))
 	case kindCheck:
 		n.Checks, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], "")
 	case kindSatellite:
 		n.Satellites, err = 1, p.satellites.ReleaseSatellites(ctx, tx, owner, o.ids[0])
 	case kindAssignment:
 		n.Assignments, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], o.ids[1])
+	case kindChannel:
+		n.Channels, err = 1, p.notify.ReleaseChannels(ctx, tx, owner, o.ids[0])
+	case kindSubscription:
+		n.Subscriptions, err = 1, p.notify.ReleaseSubscriptions(ctx, tx, owner, o.ids[0])
 	}
 	if err != nil {
 		return err
@@ -312,4 +352,15 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 		return fmt.Errorf("count what a document owns: %w", err)
 	}
 	return nil
+}
+
+// releaseAbout sets the subscriptions to a system or a group free that a document owns.
+func (p *Applier) releaseAbout(ctx context.Context, tx *sql.Tx, owner string, t notification.Target, id string) error {
+	about, err := p.notify.SubscriptionsAbout(ctx, tx, t, id)
+	for _, s := range about {
+		if s.ManagedBy != nil && *s.ManagedBy == owner {
+			err = errors.Join(err, p.notify.ReleaseSubscriptions(ctx, tx, owner, s.ID))
+		}
+	}
+	return err
 }

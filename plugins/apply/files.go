@@ -146,6 +146,8 @@ func (s *source) add(file string, text []byte) error {
 		join(s, file, "checks", &d.Checks, more.Checks, func(v Check) string { return quoted(v.Name) }),
 		join(s, file, "satellites", &d.Satellites, more.Satellites, func(v Satellite) string { return quoted(v.Name) }),
 		join(s, file, "assignments", &d.Assignments, more.Assignments, Assignment.subject),
+		join(s, file, "channels", &d.Channels, more.Channels, func(v Channel) string { return quoted(v.Name) }),
+		join(s, file, "subscriptions", &d.Subscriptions, more.Subscriptions, Subscription.subject),
 	)
 }
 
@@ -158,6 +160,17 @@ func (a Assignment) subject() string {
 		return quoted(a.Check) + " of the group " + quoted(a.Group)
 	}
 	return quoted(a.Check) + " of the system " + quoted(a.System)
+}
+
+// subject is what a subscription is about.
+func (s Subscription) subject() string {
+	switch {
+	case s.System != "":
+		return quoted(s.Channel) + " to the system " + quoted(s.System)
+	case s.Group != "":
+		return quoted(s.Channel) + " to the group " + quoted(s.Group)
+	}
+	return quoted(s.Channel) + " to all systems"
 }
 
 // join adds the elements of a section of one file. What another file defines too is an error with both names.

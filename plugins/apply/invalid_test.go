@@ -18,6 +18,7 @@ func many(n int) (all L) {
 
 // invalid makes a document wrong in one place at a time. The rest of it could be applied.
 func invalid(t *testing.T, s *servertest.Server) {
+	s.Do(t, "POST", "/api/notification/channels", servertest.Admin, hook("Bell")).Has(t, 201)
 	before := everything(t, s)
 	good := M{"name": "wrong", "systems": L{M{"name": "Right"}, M{"name": "Second"}}, "groups": L{M{"name": "Right", "systems": L{"Right"}}},
 		"checks": L{check("Right")}, "assignments": L{M{"check": "Right", "system": "Right"}}}
@@ -31,8 +32,6 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"name", 7, "name", "expected a string, not number"},
 		{"name", "a\nb", "name", "expected a text without control characters"},
 		{"name", strings.Repeat("x", 201), "name", "expected a text of 1 to 200 characters, not 201"},
-		{"channels", L{}, "channels", "this version cannot apply channels yet; leave them out"},
-		{"subscriptions", L{M{"a": 1}}, "subscriptions", "this version cannot apply subscriptions yet; leave them out"},
 		{"systems", M{}, "systems", "expected an array, not object"},
 		{"systems", L{"Shop"}, "systems[0]", "expected an object"},
 		{"systems", L{M{"name": "a"}, nil}, "systems[1]", "expected an object"},
@@ -67,6 +66,21 @@ func invalid(t *testing.T, s *servertest.Server) {
 		{"assignments", L{M{"check": "Right", "system": "Right", "thresholds": M{"mode": "odd"}}}, "assignments[0].thresholds.mode", "expected consecutive or window"},
 		{"assignments", L{M{"check": "Right", "system": "Right"}, M{"check": "right", "system": "RIGHT"}}, "assignments[1]",
 			`assignments[0] assigns the check "Right" to the system "Right" already`},
+		{"channels", L{M{"name": "a"}}, "channels[0].type", "expected a channel type"},
+		{"channels", L{hook("a"), M{"name": "b", "type": "pigeon", "config": M{}}}, "channels[1].type", "expected a channel type: webhook"},
+		{"channels", L{hook("a"), M{"name": "b", "type": "webhook"}}, "channels[1].config", "expected this field, an object"},
+		{"channels", L{hook("a"), M{"name": "b", "type": "webhook", "config": M{"url": "shop"}}}, "channels[1].config.url", "…"},
+		{"channels", L{hook("a"), hook(" A")}, "channels[1].name", `expected each name once, but channels[0] is "A" too`},
+		{"channels", many(1001), "channels", "expected at most 1000, not 1001"},
+		{"subscriptions", L{M{"system": "Right"}}, "subscriptions[0].channel", "expected a text of 1 to 200 characters, not an empty one"},
+		{"subscriptions", L{M{"channel": "none"}}, "subscriptions[0].channel", `there is no channel "none", neither in the document nor on the server`},
+		{"subscriptions", L{M{"channel": "Bell", "system": "none"}}, "subscriptions[0].system", `there is no system "none", neither in the document nor on the server`},
+		{"subscriptions", L{M{"channel": "Bell", "group": "none"}}, "subscriptions[0].group", `there is no group "none", neither in the document nor on the server`},
+		{"subscriptions", L{M{"channel": "Bell", "group": "Right", "system": "Right"}}, "subscriptions[0].system", "expected a system or a group, and not both"},
+		{"subscriptions", L{M{"channel": "Bell", "minSeverity": "recovered"}}, "subscriptions[0].minSeverity", "expected info, warning or critical"},
+		{"subscriptions", L{M{"channel": "Bell", "system": "Right"}, M{"channel": "BELL", "system": "right", "minSeverity": "critical"}}, "subscriptions[1]",
+			"expected each subscription once, but subscriptions[0] is to the same"},
+		{"subscriptions", many(10_001), "subscriptions", "expected at most 10000, not 10001"},
 	} {
 		res := s.Do(t, "POST", documents, servertest.Admin, with(good, test.section, test.value))
 		if test.message == "…" { // what the check says

@@ -81,42 +81,53 @@ func template(t *testing.T, s *servertest.Server) {
 func release(t *testing.T, s *servertest.Server) {
 	editor := s.Token(t, "editor")
 	d := M{"name": "free me", "systems": L{M{"name": "Free"}}, "groups": L{M{"name": "Free"}}, "checks": L{check("Free")}, "satellites": L{M{"name": "Free"}},
-		"assignments": L{M{"check": "Free", "system": "Free"}}}
+		"assignments": L{M{"check": "Free", "system": "Free"}}, "channels": L{hook("Free")},
+		"subscriptions": L{M{"channel": "Free"}, M{"channel": "Free", "system": "Free"}, M{"channel": "Free", "group": "Free"}}}
 	applied(t, s, "", d)
 	path := documents + "/free%20me"
 	for _, test := range []struct{ body, field, message string }{
-		{`{}`, "kind", "expected system, group, check, satellite or assignment"},
-		{`{"kind":"Systems","name":"Free"}`, "kind", "expected system, group, check, satellite or assignment"},
+		{`{}`, "kind", "expected system, group, check, satellite, assignment, channel or subscription"},
+		{`{"kind":"Systems","name":"Free"}`, "kind", "expected system, group, check, satellite, assignment, channel or subscription"},
 		{`{"kind":"system"}`, "name", "expected a text of 1 to 200 characters, not an empty one"},
-		{`{"kind":"system","name":"Free","system":"Free"}`, "system", "expected no system: only an assignment has one"},
+		{`{"kind":"system","name":"Free","system":"Free"}`, "system", "expected no system: only an assignment and a subscription have one"},
+		{`{"kind":"assignment","name":"Free","system":"Free","group":"Free"}`, "group", "expected no group: only a subscription has one"},
+		{`{"kind":"subscription","name":"Free","system":"Free","group":"Free"}`, "system", "expected a system or a group, and not both"},
+		{`{"kind":"subscription","name":"Free","group":"X"}`, "name", `expected a thing that the document "free me" owns: it has no subscription "Free" to the group "X"`},
 		{`{"kind":"assignment","name":"Free","system":" "}`, "system", "expected a text of 1 to 200 characters, not an empty one"},
 		{`{"kind":"system","name":" Freed "}`, "name", `expected a thing that the document "free me" owns: it has no system "Freed"`},
 		{`{"kind":"assignment","name":"free","system":"X"}`, "name", `expected a thing that the document "free me" owns: it has no assignment of the check "free" to the system "X"`},
 	} {
 		s.Do(t, "POST", path+"/release", editor, test.body).IsInvalid(t, test.field, test.message)
 	}
-	for _, kind := range []string{"assignment", "system", "group", "check", "satellite"} { // what assigns a thing would go with it
-		body := M{"kind": kind, "name": "FREE"}
-		if kind == "assignment" {
-			s.Do(t, "POST", path+"/release", editor, body).IsInvalid(t, "system", "expected the name of the system that the check is assigned to")
-			body["system"] = "free"
-		}
-		n := map[string]int{kind + "s": 1}
-		counts := fmt.Sprintf(`{"systems":%d,"groups":%d,"checks":%d,"satellites":%d,"assignments":%d}`, n["systems"], n["groups"], n["checks"], n["satellites"], n["assignments"])
-		s.Do(t, "POST", path+"/release", editor, body).Is(t, 200, `{"name":"free me","released":`+counts+`}`)
+	for _, body := range []M{ // what assigns a thing, or is told of it, would go with it
+		{"kind": "assignment", "name": "FREE", "system": "free"}, {"kind": "subscription", "name": "FREE"}, {"kind": "subscription", "name": "FREE", "system": "free"},
+		{"kind": "subscription", "name": "FREE", "group": "free"}, {"kind": "system", "name": "FREE"}, {"kind": "group", "name": "FREE"},
+		{"kind": "check", "name": "FREE"}, {"kind": "satellite", "name": "FREE"}, {"kind": "channel", "name": "FREE"},
+	} {
+		s.Do(t, "POST", path+"/release", editor, body).Is(t, 200, released("free me", map[string]int{body["kind"].(string) + "s": 1}))
 		s.Do(t, "POST", path+"/release", editor, body).Has(t, 400)
 	}
+	s.Do(t, "POST", path+"/release", editor, `{"kind":"assignment","name":"Free"}`).IsInvalid(t, "system", "expected the name of the system that the check is assigned to")
 	list := servertest.Decode[plugins.List[apply.Applied]](t, s.Do(t, "GET", documents+"?limit=500", s.Token(t, "viewer"), nil), 200)
 	i := slices.IndexFunc(list.Items, func(a apply.Applied) bool { return a.Name == "free me" })
 	if i < 0 || list.Items[i].Owns != (apply.Counts{}) {
 		t.Errorf("the documents are %+v", list.Items)
 	}
 	is(t, applied(t, s, "", d), "adopt system Free (managedBy)", "adopt group Free (managedBy)", "adopt check Free (managedBy)", "adopt satellite Free (managedBy)",
-		"adopt assignment Free of Free (managedBy)", "0 5 0 0 0")
-	s.Do(t, "POST", path+"/release", editor, nil).Is(t, 200, `{"name":"free me","released":{"systems":1,"groups":1,"checks":1,"satellites":1,"assignments":1}}`)
+		"adopt assignment Free of Free (managedBy)", "adopt channel Free (managedBy)", "adopt subscription Free (managedBy)",
+		"adopt subscription Free of Free (managedBy)", "adopt subscription Free of group Free (managedBy)", "0 9 0 0 0")
+	s.Do(t, "POST", path+"/release", editor, `{"kind":"system","name":"Free"}`).Has(t, 200) // with what assigns it, and who is told of it
+	s.Do(t, "POST", path+"/release", editor, `{"kind":"group","name":"Free"}`).Has(t, 200)
+	s.Do(t, "POST", path+"/release", editor, nil).Is(t, 200, released("free me", map[string]int{"checks": 1, "satellites": 1, "channels": 1, "subscriptions": 1}))
 	for _, request := range [][2]string{{"GET", path}, {"POST", path + "/release"}, {"GET", documents + "/%00"}, {"GET", documents + "/%ff"}} {
 		s.Do(t, request[0], request[1], editor, nil).Is(t, 404, `{"error":"Not Found","message":"no such document"}`)
 	}
 	free := servertest.Decode[plugins.List[M]](t, s.Do(t, "GET", "/api/catalog/systems?q=free", "", nil), 200)
 	s.Do(t, "DELETE", "/api/catalog/systems/"+free.Items[0]["id"].(string), editor, nil).Is(t, 204, "")
+}
+
+// released is the answer to a release.
+func released(document string, n map[string]int) string {
+	return fmt.Sprintf(`{"name":%q,"released":{"systems":%d,"groups":%d,"checks":%d,"satellites":%d,"assignments":%d,"channels":%d,"subscriptions":%d}}`,
+		document, n["systems"], n["groups"], n["checks"], n["satellites"], n["assignments"], n["channels"], n["subscriptions"])
 }

@@ -13,12 +13,17 @@ import (
 
 // The kinds of things that a document manages.
 const (
-	kindSystem     = "system"
-	kindGroup      = "group"
-	kindCheck      = "check"
-	kindSatellite  = "satellite"
-	kindAssignment = "assignment"
+	kindSystem       = "system"
+	kindGroup        = "group"
+	kindCheck        = "check"
+	kindSatellite    = "satellite"
+	kindAssignment   = "assignment"
+	kindChannel      = "channel"
+	kindSubscription = "subscription"
 )
+
+// kinds are all of them.
+var kinds = []string{kindSystem, kindGroup, kindCheck, kindSatellite, kindAssignment, kindChannel, kindSubscription}
 
 // What happens to one.
 const (
@@ -45,9 +50,10 @@ type Plan struct {
 // Change is what happens to one thing.
 type Change struct {
 	Op     string   `json:"op"`               // create, update, adopt, delete or orphaned
-	Kind   string   `json:"kind"`             // system, group, check, satellite or assignment
-	Name   string   `json:"name"`             // of an assignment: that of the check
-	System string   `json:"system,omitempty"` // of an assignment
+	Kind   string   `json:"kind"`             // system, group, check, satellite, assignment, channel or subscription
+	Name   string   `json:"name"`             // of an assignment: that of the check; of a subscription: that of the channel
+	System string   `json:"system,omitempty"` // of an assignment or a subscription
+	Group  string   `json:"group,omitempty"`  // of a subscription
 	Fields []string `json:"fields,omitempty"` // what an update changes; of an adoption "managedBy" first
 }
 
@@ -83,8 +89,15 @@ func (p *Plan) note(c Change) {
 func (p *Plan) changed() bool { return p.Created+p.Updated+p.Deleted > 0 }
 
 // subject is how a text names what a change or a token is about.
-func subject(kind, name, system string) string {
-	if system != "" {
+func subject(kind, name, system, group string) string {
+	switch {
+	case kind == kindSubscription && group != "":
+		return kind + " " + name + " to the group " + group
+	case kind == kindSubscription && system != "":
+		return kind + " " + name + " to " + system
+	case kind == kindSubscription:
+		return kind + " " + name + " to all systems"
+	case system != "":
 		return kind + " " + name + " of " + system
 	}
 	return kind + " " + name
@@ -95,7 +108,7 @@ var marks = map[string]string{opCreate: "+", opUpdate: "~", opAdopt: "~", opDele
 // print writes a plan for people, a line a change and one with the sums. It shows no token.
 func (p *Plan) print(w io.Writer) {
 	for _, c := range p.Changes {
-		line := marks[c.Op] + " " + subject(c.Kind, c.Name, c.System)
+		line := marks[c.Op] + " " + subject(c.Kind, c.Name, c.System, c.Group)
 		switch {
 		case c.Op == opOrphaned:
 			line += " (not in the document any more)"

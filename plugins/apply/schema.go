@@ -5,14 +5,17 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 
 	"checkstack/plugins"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
 )
 
-// The JSON schema of documents, by which editors complete and check them. schema.json is its frame; the types of checks, and what
-// the config of each may be, are those of a server, or those that are built in:
+// The JSON schema of documents, by which editors complete and check them. schema.json is its frame; the types of checks and of
+// channels, and what the config of each may be, are those of a server, or those that are built in:
 //
 //	"check": {…, "allOf": [{"if": {type is http}, "then": {config is "#/$defs/config-http"}}, …]}
 //
@@ -25,8 +28,8 @@ var schema []byte
 // object is a JSON schema.
 type object = map[string]any
 
-// schemaWith returns the schema of documents whose checks are of the types.
-func schemaWith(types []healthcheck.TypeView) ([]byte, error) {
+// schemaWith returns the schema of documents whose checks and channels are of the types.
+func schemaWith(types []healthcheck.TypeView, channels []notification.ChannelTypeView) ([]byte, error) {
 	var frame struct {
 		Schema      string            `json:"$schema"`
 		Title       string            `json:"title"`
@@ -39,24 +42,19 @@ func schemaWith(types []healthcheck.TypeView) ([]byte, error) {
 	if err := plugins.Decode(schema, &frame); err != nil {
 		return nil, fmt.Errorf("read the schema of documents: %w", err)
 	}
-	names, cases := make([]any, len(types)), make([]any, len(types))
-	for i, t := range types {
-		var config object
-		if err := json.Unmarshal(t.Schema, &config); err != nil {
-			return nil, fmt.Errorf("read the schema of check type %s: %w", t.Type, err)
-		}
-		def := "config-" + t.Type
-		frame.Defs[def] = config
-		then := object{"properties": object{"config": object{"$ref": "#/$defs/" + def}}}
-		if required, _ := config["required"].([]any); len(required) > 0 {
-			then["required"] = []any{"config"}
-		}
-		names[i] = t.Type
-		cases[i] = object{"if": object{"required": []any{"type"}, "properties": object{"type": object{"const": t.Type}}}, "then": then}
+	configs := make(map[string]json.RawMessage)
+	for _, t := range types {
+		configs[t.Type] = t.Schema
 	}
-	if check := frame.Defs["check"]; len(types) > 0 {
-		check["properties"].(object)["type"].(object)["enum"] = names
-		check["allOf"] = cases
+	if err := choose(frame.Defs, "check", "config-", configs); err != nil {
+		return nil, err
+	}
+	clear(configs)
+	for _, t := range channels {
+		configs[t.Type] = t.Schema
+	}
+	if err := choose(frame.Defs, "channel", "channel-", configs); err != nil {
+		return nil, err
 	}
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -66,9 +64,33 @@ func schemaWith(types []healthcheck.TypeView) ([]byte, error) {
 	return text.Bytes(), err
 }
 
+// choose has the type of an element say what its config may be. The config of a channel may be absent.
+func choose(defs map[string]object, element, prefix string, configs map[string]json.RawMessage) error {
+	var names, cases []any
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		var config object
+		if err := json.Unmarshal(configs[name], &config); err != nil {
+			return fmt.Errorf("read the schema of the %s type %s: %w", element, name, err)
+		}
+		def := prefix + name
+		defs[def] = config
+		then := object{"properties": object{"config": object{"$ref": "#/$defs/" + def}}}
+		if required, _ := config["required"].([]any); len(required) > 0 && element == "check" {
+			then["required"] = []any{"config"}
+		}
+		names = append(names, name)
+		cases = append(cases, object{"if": object{"required": []any{"type"}, "properties": object{"type": object{"const": name}}}, "then": then})
+	}
+	if len(configs) > 0 {
+		defs[element]["properties"].(object)["type"].(object)["enum"] = names
+		defs[element]["allOf"] = cases
+	}
+	return nil
+}
+
 // showSchema answers with the schema of documents for this server.
 func (p *Applier) showSchema(w http.ResponseWriter, r *http.Request) {
-	text, err := schemaWith(p.checks.CheckTypes())
+	text, err := schemaWith(p.checks.CheckTypes(), p.notify.ChannelTypes())
 	if err != nil {
 		plugins.WriteError(w, r, err)
 		return

@@ -11,6 +11,7 @@ import (
 
 	"checkstack/plugins/catalog"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
 )
 
 // TestTheSchemaIsThatOfDocuments holds the schema against what is decoded: the same fields, none beside them, and the same
@@ -83,7 +84,8 @@ func TestTheSchemaIsThatOfDocuments(t *testing.T) {
 	if len(seen) != len(defs) {
 		t.Errorf("%d of %d definitions are used", len(seen), len(defs))
 	}
-	for section, most := range map[string]int{"systems": maxSystems, "groups": maxGroups, "checks": maxChecks, "satellites": maxSatellites, "assignments": maxAssignments} {
+	for section, most := range map[string]int{"systems": maxSystems, "groups": maxGroups, "checks": maxChecks, "satellites": maxSatellites, "assignments": maxAssignments, "channels": maxChannels,
+		"subscriptions": maxSubscribed} {
 		if got := root["properties"].(map[string]any)[section].(map[string]any)["maxItems"]; fmt.Sprint(got) != fmt.Sprint(float64(most)) {
 			t.Errorf("the schema allows %v %s, the server %d", got, section, most)
 		}
@@ -92,7 +94,8 @@ func TestTheSchemaIsThatOfDocuments(t *testing.T) {
 
 // TestTheSchemaTellsGoodDocumentsFromBadOnes looks at what is in a check as an editor does, and at what may have a placeholder.
 func TestTheSchemaTellsGoodDocumentsFromBadOnes(t *testing.T) {
-	text, err := schemaWith(healthcheck.BuiltInTypes())
+	const bell = `{"type":"object","required":["tone"],"additionalProperties":false,"properties":{"tone":{"type":"integer","maximum":9}}}`
+	text, err := schemaWith(healthcheck.BuiltInTypes(), []notification.ChannelTypeView{{Type: "bell", Schema: json.RawMessage(bell)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,12 +126,20 @@ func TestTheSchemaTellsGoodDocumentsFromBadOnes(t *testing.T) {
 		check("dns", `,"config":{"name":"example.org","type":"MX"}`),
 		check("exec", `,"config":{"command":"/bin/true","expectExit":[0,2]}`), check("postgres", `,"config":{"address":"db","user":"u","password":"********"}`),
 		check("heartbeat", `,"config":{}`), check("heartbeat", ``),
+		`{"channels":[{"name":"c","type":"bell","config":{"tone":9},"enabled":false},{"name":"d","type":"bell"}]}`,
+		`{"subscriptions":[{"channel":"c"},{"channel":"c","system":"s","minSeverity":"critical"},{"channel":"c","group":"g"}]}`,
 	} {
 		if w := wrong(good); w != "" {
 			t.Errorf("%s: %s", good, w)
 		}
 	}
 	for bad, want := range map[string]string{
+		`{"channels":[{"name":"c","type":"horn"}]}`:                      ".channels[0].type is not of enum",
+		`{"channels":[{"name":"c","type":"bell","config":{}}]}`:          ".channels[0].config has no tone",
+		`{"channels":[{"name":"c","type":"bell","config":{"tone":10}}]}`: ".channels[0].config.tone is not of maximum",
+		`{"subscriptions":[{"system":"s"}]}`:                             ".subscriptions[0] has no channel",
+		`{"subscriptions":[{"channel":"c","minSeverity":"recovered"}]}`:  ".subscriptions[0].minSeverity is not of enum",
+		`{"subscriptions":[{"channel":"c","system":"s","group":"g"}]}`:   ".subscriptions[0] is not of not",
 		`[]`:                        " is not of type",
 		`{"checks":[{"name":"c"}]}`: ".checks[0] has no type",
 		`{"systems":[{"name":"a","colour":"b"}]}`:                           ".systems[0].colour is not expected",
@@ -156,11 +167,11 @@ func TestTheSchemaTellsGoodDocumentsFromBadOnes(t *testing.T) {
 
 // TestTheSchemaIsOfTheTypesThatThereAre has no type but that of a plugin.
 func TestTheSchemaIsOfTheTypesThatThereAre(t *testing.T) {
-	text, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`{"type":"object"}`)}})
+	text, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`{"type":"object"}`)}}, nil)
 	if err != nil || !strings.Contains(string(text), `"#/$defs/config-odd"`) || strings.Contains(string(text), "config-http") {
 		t.Errorf("the schema is %s, %v", text, err)
 	}
-	if _, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`7`)}}); err == nil {
+	if _, err := schemaWith([]healthcheck.TypeView{{Type: "odd", Schema: json.RawMessage(`7`)}}, nil); err == nil {
 		t.Error("a type without a schema is taken")
 	}
 }

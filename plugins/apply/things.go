@@ -31,6 +31,13 @@ func (w *work) hold(ctx context.Context) (err error) {
 	for _, s := range w.doc.Satellites {
 		stations = append(stations, s.Name)
 	}
+	for _, s := range w.doc.Subscriptions {
+		if s.Group != "" {
+			groups = append(groups, s.Group)
+		} else if s.System != "" {
+			systems = append(systems, s.System)
+		}
+	}
 	for _, a := range w.doc.Assignments {
 		checks, stations = append(checks, a.Check), append(stations, a.Sources...)
 		if a.Group != "" {
@@ -319,7 +326,12 @@ func (w *work) leaveChecks(ctx context.Context) (err error) {
 func (w *work) leaveGroups(ctx context.Context) (err error) {
 	w.count.Groups, err = leave(w, kindGroup, w.groups, func(g catalog.Group) (string, string, *string) {
 		return g.ID, g.Name, g.ManagedBy
-	}, func(id, _ string) error { return w.catalog.DeleteGroup(ctx, w.tx, id) })
+	}, func(id, _ string) error {
+		if err := w.forgetting(ctx, catalog.GroupTarget, id); err != nil {
+			return err
+		}
+		return w.catalog.DeleteGroup(ctx, w.tx, id)
+	})
 	return err
 }
 
@@ -349,6 +361,9 @@ func (w *work) leaveSystems(ctx context.Context) (err error) {
 		with, err := w.checks.AssignmentsOf(ctx, w.tx, "", id)
 		if err == nil {
 			err = w.alongside(ctx, Change{Op: opDelete}, with, "")
+		}
+		if err == nil {
+			err = w.forgetting(ctx, catalog.SystemTarget, id)
 		}
 		if err != nil {
 			return err

@@ -119,6 +119,8 @@ func (v validator) wrong(s any, value any, path string) string {
 				return all[0]
 			}
 			bad = keyword == "anyOf" && right == 0 || keyword == "oneOf" && right != 1
+		case "not":
+			bad = v.wrong(want, value, path) == ""
 		case "if":
 			if then, ok := schema["then"]; ok && v.wrong(want, value, path) == "" {
 				if w := v.wrong(then, value, path); w != "" {

@@ -12,6 +12,7 @@ import (
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
 	"checkstack/plugins/healthcheck"
+	"checkstack/plugins/notification"
 	"checkstack/plugins/satellite"
 )
 
@@ -19,9 +20,10 @@ import (
 //
 //	hold what it names and owns:  groups, systems, checks, satellites
 //	make:                         systems, groups, checks, satellites
-//	end:                          assignments that it does not name any more
-//	make:                         assignments
-//	end:                          checks, groups, satellites, systems that it does not name any more
+//	end, then make:               assignments
+//	hold, then make:              channels
+//	end, then make:               subscriptions
+//	end:                          channels, checks, groups, satellites, systems that it does not name any more
 //
 // That order is the one in which everybody locks these, so that whoever edits by hand meanwhile waits and is not in the way;
 // where it is not, the database gives up one of the two and [plugins.Tx] tries again. Assignments end before others are made,
@@ -96,6 +98,8 @@ type work struct {
 	configs  map[string]healthcheck.Configuration
 	stations map[string]satellite.Satellite
 	assigned map[pair]healthcheck.Assignment // that it owns
+	channels map[string]notification.Channel
+	topics   map[topic]notification.Subscription // that it owns
 
 	had, lost int // of what it owned before, and of it what is deleted
 
@@ -128,7 +132,8 @@ func (w *work) run(ctx context.Context) error {
 		w.hold,
 		w.makeSystems, w.makeGroups, w.makeChecks, w.makeSatellites,
 		w.assign,
-		w.leaveChecks, w.leaveGroups, w.leaveSatellites, w.leaveSystems,
+		w.holdChannels, w.makeChannels, w.subscribe,
+		w.leaveChannels, w.leaveChecks, w.leaveGroups, w.leaveSatellites, w.leaveSystems,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -176,6 +181,9 @@ func (w *work) define() {
 	}
 	for _, s := range w.doc.Satellites {
 		add(kindSatellite, s.Name)
+	}
+	for _, c := range w.doc.Channels {
+		add(kindChannel, c.Name)
 	}
 }
 
@@ -232,7 +240,7 @@ func (w *work) spares() error {
 		return nil
 	}
 	names, prune, all := "nothing that it owns", "-prune", "-prune-all"
-	if d := w.doc; len(d.Systems)+len(d.Groups)+len(d.Checks)+len(d.Satellites)+len(d.Assignments) == 0 {
+	if d := w.doc; len(d.Systems)+len(d.Groups)+len(d.Checks)+len(d.Satellites)+len(d.Assignments)+len(d.Channels)+len(d.Subscriptions) == 0 {
 		names = "nothing"
 	}
 	if w.by == nil {
