@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 
 	"checkstack/plugins"
 	"checkstack/plugins/catalog"
@@ -129,6 +130,7 @@ func (h *Healthcheck) init(context.Context) error {
 		handle("GET /groups/{groupId}/status", plugins.Public, plugins.JSON(h.groupStatus)),
 		handle("GET /status", plugins.Public, plugins.JSON(h.statuses)),
 		handle("GET /overview", plugins.Viewer, plugins.JSON(h.overview)),
+		handle("GET /metrics", plugins.Viewer, http.HandlerFunc(h.metrics)),
 		handle("GET /systems/{systemId}/transitions", plugins.Public, plugins.JSON(h.listTransitions)),
 		handle("GET /systems/{systemId}/errors", plugins.Viewer, plugins.JSON(h.listErrors)),
 		handle("GET /systems/{systemId}/runs", plugins.Viewer, plugins.JSON(h.listRuns)),

@@ -105,6 +105,23 @@ func bulk(t *testing.T, s *servertest.Server) {
 	s.Do(t, "GET", base+"/status?groupId=x", "", nil).IsInvalid(t, "groupId", "expected the ID of a group")
 	s.Do(t, "GET", base+"/status?systemId=x", "", nil).IsInvalid(t, "systemId", "expected the ID of a system")
 
+	res := s.Do(t, "GET", base+"/metrics", editor, nil)
+	if media := res.Header.Get("Content-Type"); res.Status != 200 || media != "text/plain; version=0.0.4; charset=utf-8" {
+		t.Errorf("the figures: %d, %s", res.Status, media)
+	}
+	fineName, badName := got.Items[2].Name, bad.Name
+	for _, line := range []string{
+		`checkstack_system_status{system="` + fineName + `",status="healthy"} 1`, `checkstack_system_status{system="` + badName + `",status="unhealthy"} 1`,
+		`checkstack_check_status{system="` + badName + `",check="bulk ill",type="http",status="unhealthy"} 1`,
+		`checkstack_check_status{system="` + badName + `",check="bulk well",type="http",status="healthy"} 1`,
+		`checkstack_check_blocked{system="` + fineName + `",check="bulk well",source="local"} 0`,
+		`checkstack_check_latency_seconds{system="` + fineName + `",check="bulk well",source="local"} `,
+		fmt.Sprintf(`checkstack_check_last_run_timestamp_seconds{system=%q,check="bulk ill",source="local"} %v`, badName, float64(bad.Problems[0].LastRunAt.UnixMilli())/1000),
+	} {
+		if strings.Count(res.Body, "\n"+line) != 1 {
+			t.Errorf("the figures have no %s in\n%s", line, res.Body)
+		}
+	}
 	o := servertest.Decode[healthcheck.Overview](t, s.Do(t, "GET", base+"/overview", editor, nil), 200)
 	if fmt.Sprint(o.Systems) != "map[healthy:2 unhealthy:1]" || fmt.Sprint(o.Checks) != "map[healthy:3 unhealthy:1]" || len(o.Errors) != 0 || len(o.Problems) != 1 {
 		t.Fatalf("the overview is %+v", o)
@@ -347,6 +364,7 @@ func accessToOverview(t *testing.T, s *servertest.Server) {
 		{"GET", "/systems/" + sys + "/errors", nil, 401, 200, 200},
 		{"GET", "/systems/" + sys + "/runs/" + plugins.NewID(), nil, 401, 404, 404},
 		{"GET", "/overview", nil, 401, 200, 200},
+		{"GET", "/metrics", nil, 401, 200, 200},
 		{"GET", "/types", nil, 401, 200, 200},
 		{"POST", "/try", `{"name":"","type":"http","config":{"url":"http://127.0.0.1:1"}}`, 401, 403, 200},
 		{"POST", "/configurations/" + c.ID + "/assign", map[string]any{"enabled": false, "systemIds": []string{sys}}, 401, 403, 200},
