@@ -260,3 +260,24 @@ func kindName(t reflect.Type) string {
 	}
 	return "an object"
 }
+
+// SameJSON reports whether two JSON values say the same, whatever the order of their fields and the spaces between them. Numbers are
+// the same if they are written so. An absent value, which is nil, is not null.
+func SameJSON(a, b json.RawMessage) bool {
+	return (a == nil) == (b == nil) && bytes.Equal(canonical(a), canonical(b))
+}
+
+// canonical writes a JSON value in one form; what is none stays as it is.
+func canonical(data json.RawMessage) []byte {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	var v any
+	if d.Decode(&v) != nil {
+		return data
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		return data
+	}
+	return text
+}

@@ -331,3 +331,26 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestSameJSONComparesWhatIsSaid(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		same bool
+	}{
+		{`{"a":1,"b":[1,2]}`, ` { "b" : [1,2], "a":1}`, true},
+		{`"\u0041"`, `"A"`, true},
+		{`[1,2]`, `[2,1]`, false},
+		{`{"a":1}`, `{"a":1,"b":null}`, false},
+		{`1`, `1.0`, false}, // as it is written
+		{`9007199254740993`, `9007199254740992`, false},
+		{`1`, `"1"`, false},
+		{`{`, `{`, true}, {`{`, `{}`, false}, // what is no JSON
+	} {
+		if got := plugins.SameJSON(json.RawMessage(test.a), json.RawMessage(test.b)); got != test.same {
+			t.Errorf("%s and %s: %t", test.a, test.b, got)
+		}
+	}
+	if plugins.SameJSON(nil, json.RawMessage("null")) || !plugins.SameJSON(nil, nil) {
+		t.Error("what is absent is null")
+	}
+}

@@ -282,3 +282,34 @@ func (a *wanted) failed(err error) error {
 	}
 	return err
 }
+
+// alongside notes what happens to assignments of others with a thing that is deleted. Those of this document have ended by
+// then. People's are noted like its own, and one of another document is a conflict: it would make it again, or be in error.
+func (w *work) alongside(ctx context.Context, c Change, all []healthcheck.Assignment, from string) error {
+	ids := make([]string, len(all))
+	for i, a := range all {
+		ids[i] = a.SystemID
+	}
+	names, err := w.systemNames(ctx, w.tx, ids)
+	if err != nil {
+		return err
+	}
+	for _, a := range inNameOrder(all, names) {
+		c.Kind, c.Name, c.System = kindAssignment, a.Name, names[a.SystemID]
+		if a.ManagedBy != nil {
+			e := plugins.Managed(*a.ManagedBy)
+			e.Message = fmt.Sprintf("the document %q still assigns the check %q to %q%s", *a.ManagedBy, c.Name, c.System, from)
+			return e
+		}
+		key := pair{a.SystemID, a.ConfigurationID}
+		switch moved := w.moved[key]; {
+		case moved && c.Op == opUpdate: // another satellite of it went before
+			continue
+		case moved:
+			w.ends = slices.DeleteFunc(w.ends, func(e Change) bool { return e.Op == opUpdate && e.Name == c.Name && e.System == c.System })
+		}
+		w.moved[key] = c.Op == opUpdate
+		w.ends = append(w.ends, c)
+	}
+	return nil
+}

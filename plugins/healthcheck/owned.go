@@ -4,7 +4,6 @@
 package healthcheck
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	_ "embed"
@@ -85,7 +84,7 @@ func (h *Healthcheck) ConfigurationChanges(ctx context.Context, tx *sql.Tx, id s
 // sameAssertions compares lists of assertions by what they say.
 func sameAssertions(a, b []engine.Assertion) bool {
 	return slices.EqualFunc(a, b, func(a, b engine.Assertion) bool {
-		return a.Path == b.Path && a.Op == b.Op && a.Severity == b.Severity && sameJSON(a.Value, b.Value)
+		return a.Path == b.Path && a.Op == b.Op && a.Severity == b.Severity && plugins.SameJSON(a.Value, b.Value)
 	})
 }
 
@@ -99,31 +98,11 @@ func configChanges(a, b json.RawMessage) ([]string, error) {
 	maps.Copy(all, two)
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !sameJSON(one[name], two[name]) {
+		if !plugins.SameJSON(one[name], two[name]) {
 			names = append(names, "config."+name)
 		}
 	}
 	return names, nil
-}
-
-// sameJSON reports whether two JSON values say the same, whatever the order of their fields; absent is not null.
-func sameJSON(a, b json.RawMessage) bool {
-	return (a == nil) == (b == nil) && bytes.Equal(canonical(a), canonical(b))
-}
-
-// canonical writes a JSON value in one form.
-func canonical(data json.RawMessage) []byte {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	var v any
-	if d.Decode(&v) != nil {
-		return data
-	}
-	text, err := json.Marshal(v)
-	if err != nil {
-		return data
-	}
-	return text
 }
 
 // AssignmentOf returns the assignment of a configuration to a system, if there is one.

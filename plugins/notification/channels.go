@@ -200,31 +200,13 @@ func (n *Notifier) changes(old Channel, in *ChannelInput) (fields []string) {
 		differs bool
 	}{
 		{"name", in.Name != old.Name}, {"type", in.Type != old.Type}, {"enabled", in.enabled() != old.Enabled},
-		{"config", lost || !sameJSON(in.Config, kept)},
+		{"config", lost || !plugins.SameJSON(in.Config, kept)},
 	} {
 		if f.differs {
 			fields = append(fields, f.name)
 		}
 	}
 	return fields
-}
-
-// sameJSON reports whether two JSON values say the same, whatever the order of their fields.
-func sameJSON(a, b json.RawMessage) bool {
-	canonical := func(data json.RawMessage) []byte {
-		d := json.NewDecoder(bytes.NewReader(data))
-		d.UseNumber()
-		var v any
-		if d.Decode(&v) != nil {
-			return data
-		}
-		text, err := json.Marshal(v)
-		if err != nil {
-			return data
-		}
-		return text
-	}
-	return bytes.Equal(canonical(a), canonical(b))
 }
 
 // ChannelChanges says which fields of a channel [Notifier.UpdateChannel] would change, none if it would change nothing.
