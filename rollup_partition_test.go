@@ -182,7 +182,7 @@ func TestRunsRecordedBeforeThereWerePartitionsAreKept(t *testing.T) {
 			if s := l.roll(bound.Add(7*day + time.Hour)); s.RunsExpired < 10 { // and 11 if tomorrow is in the same
 				t.Errorf("after all has expired: %+v", s)
 			}
-			if got := l.partitioned(); !slices.Equal(got, daily(now.Add(-8*day), now.Add(7*day))) { // by the clock, which is behind
+			if got := l.partitioned(); !slices.Equal(got, daily(now.Add(-7*day-time.Hour), now.Add(7*day))) { // by the clock, which is behind
 				t.Errorf("then:\n%s", strings.Join(got, "\n"))
 			}
 		})
@@ -201,7 +201,7 @@ func TestPartitionsThatAreMissingAfterARestoreAreMade(t *testing.T) {
 		l.exec(`select checkstack.make_run_partitions($1, $2)`, series.Timestamp(now.Add(-28*day)), series.Timestamp(now.Add(-13*day)))
 	}
 	before := daily(now.Add(-28*day), now.Add(-13*day))
-	want := append(before[:len(before):len(before)], daily(now.Add(-8*day), now.Add(7*day))...)
+	want := append(before[:len(before):len(before)], daily(now.Add(-7*day-time.Hour), now.Add(7*day))...)
 
 	lose()
 	if err := l.Prepare(t.Context()); err != nil {
@@ -233,7 +233,7 @@ func TestPartitionsThatAreMissingAfterARestoreAreMade(t *testing.T) {
 	if got := l.record(aRun("bank", 1, "", plugins.Healthy, 5, now.Add(-30*day+time.Minute))); got.Stored != 1 {
 		t.Errorf("a run of 30 days ago: %+v", got)
 	}
-	if got := l.partitioned(); !slices.Equal(got, daily(now.Add(-31*day), now.Add(7*day))) {
+	if got := l.partitioned(); !slices.Equal(got, daily(now.Add(-30*day-time.Hour), now.Add(7*day))) {
 		t.Errorf("for 30 days:\n%s", strings.Join(got, "\n"))
 	}
 }
@@ -259,7 +259,7 @@ func TestServersThatRacePreparePartitionsOnce(t *testing.T) {
 			})
 		}
 		servers.Wait()
-		if got, want := l.partitioned(), daily(now.Add(-8*day), now.Add(7*day)); !slices.Equal(got, want) {
+		if got, want := l.partitioned(), daily(now.Add(-7*day-time.Hour), now.Add(7*day)); !slices.Equal(got, want) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
