@@ -534,8 +534,7 @@ func TestReadyAnswersWithinItsDeadlineWhileTheDatabaseIsFrozenOrStoppedAndComesB
 		}
 	}
 	until("at first", func(status int, body string) bool { return status == 200 })
-	pids := serverProcesses(t, data)
-	signalAll(t, pids, syscall.SIGSTOP)
+	pids := freeze(t, data)
 	until("frozen", func(status int, body string) bool {
 		return status == 503 && strings.Contains(body, `"x.query","critical":true,"ok":false`)
 	})
@@ -549,6 +548,26 @@ func TestReadyAnswersWithinItsDeadlineWhileTheDatabaseIsFrozenOrStoppedAndComesB
 	if code := in.exit(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, in.log)
 	}
+}
+
+// freeze stops a private cluster, and returns its processes. The server is the first to stop: until then it may start another child,
+// for a connection of this moment, which would not be among those that were found, and would answer.
+func freeze(t *testing.T, data string) []int {
+	t.Helper()
+	server := serverProcesses(t, data)[:1]
+	signalAll(t, server, syscall.SIGSTOP)
+	for deadline := time.Now().Add(time.Minute); ; {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", server[0]))
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("the server does not stop: %s, %v", stat, err)
+		}
+		if bytes.Contains(stat, []byte(") T ")) {
+			break
+		}
+	}
+	pids := serverProcesses(t, data)
+	signalAll(t, pids, syscall.SIGSTOP)
+	return pids
 }
 
 // serverProcesses returns the process of a private cluster's server and its children.
