@@ -67,6 +67,7 @@ func TestAPI(t *testing.T) {
 	t.Run("changes at once are all in the timeline", func(t *testing.T) { atOnce(t, s) })
 	t.Run("a system is deleted while its incident is being changed", func(t *testing.T) { deleteWhileChanging(t, s) })
 	t.Run("an incident is resolved once by many at once", func(t *testing.T) { resolveRace(t, s) })
+	t.Run("those who subscribed hear of an incident from its begin to its end", func(t *testing.T) { told(t, s) })
 	t.Run("people can subscribe to the incidents of systems and groups", func(t *testing.T) { specs(t, s) })
 	t.Run("everything is there after a restart", func(t *testing.T) { restart(t, s) })
 	t.Run("nothing ever waited in a circle", func(t *testing.T) { noDeadlocks(t, s) })

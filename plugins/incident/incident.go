@@ -63,14 +63,5 @@ func (p *Incidents) init(context.Context) error {
 }
 
 func (p *Incidents) afterPluginsReady(ctx context.Context) error {
-	return errors.Join(
-		p.notify.RegisterSpec(ctx, p.host, notification.Spec{
-			Type: "incident.system", Target: catalog.SystemTarget, Name: "Incidents of a system",
-			Description: "Incidents that concern the system, from the first report until they are resolved",
-		}),
-		p.notify.RegisterSpec(ctx, p.host, notification.Spec{
-			Type: "incident.group", Target: catalog.GroupTarget, Name: "Incidents of a group",
-			Description: "Incidents that concern a system of the group, from the first report until they are resolved", Covers: "incident.system",
-		}),
-	)
+	return errors.Join(p.notify.RegisterSpec(ctx, p.host, systemSpec), p.notify.RegisterSpec(ctx, p.host, groupSpec))
 }

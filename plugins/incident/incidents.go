@@ -14,6 +14,7 @@ import (
 	"github.com/lib/pq"
 
 	"checkstack/plugins"
+	"checkstack/plugins/notification"
 )
 
 // What can be done with an incident.
@@ -103,8 +104,10 @@ func (p *Incidents) open(r *http.Request, in opening) (plugins.Created[incident]
 		if _, err := addEntry(ctx, tx, id, entry{Kind: "opened", Status: new("investigating"), Message: in.Message}); err != nil {
 			return err
 		}
-		opened, err = read(ctx, tx, id)
-		return err
+		if opened, err = read(ctx, tx, id); err != nil {
+			return err
+		}
+		return p.tell(ctx, tx, opened, opened.SystemIDs, news{"1", trouble(opened.Severity), opened.Title, in.Message})
 	})
 	return plugins.Created[incident]{Location: "/api/" + p.host.ID + "/incidents/" + opened.ID, Value: opened}, err
 }
@@ -216,8 +219,14 @@ func (p *Incidents) edit(r *http.Request, in edit) (incident, error) {
 				return err
 			}
 		}
-		_, err := addEntry(ctx, tx, i.ID, entry{Kind: "edited", Changes: &done})
-		return err
+		e, err := addEntry(ctx, tx, i.ID, entry{Kind: "edited", Changes: &done})
+		if err != nil || i.Status == "resolved" {
+			return err
+		}
+		if i, err = read(ctx, tx, i.ID); err != nil {
+			return err
+		}
+		return p.tellEdit(ctx, tx, i, e)
 	})
 }
 
@@ -238,8 +247,11 @@ func (p *Incidents) update(r *http.Request, in note) (plugins.Created[entry], er
 		if i.Status == "resolved" && in.Status != "" {
 			return alreadyResolved()
 		}
-		added, err = advance(ctx, tx, i.ID, in.Status, entry{Kind: "update", Message: in.Message})
-		return err
+		if added, err = advance(ctx, tx, i.ID, in.Status, entry{Kind: "update", Message: in.Message}); err != nil {
+			return err
+		}
+		i.Status = cmp.Or(in.Status, i.Status)
+		return p.tell(ctx, tx, i, i.SystemIDs, news{fmt.Sprint(added.Number), notification.Info, i.Title, in.Message})
 	})
 	location := fmt.Sprintf("/api/%s/incidents/%s/timeline/%d", p.host.ID, i.ID, added.Number)
 	return plugins.Created[entry]{Location: location, Value: added}, err
@@ -253,8 +265,12 @@ func (p *Incidents) resolve(r *http.Request, in *resolution) (incident, error) {
 		if i.Status == "resolved" {
 			return alreadyResolved()
 		}
-		_, err := advance(ctx, tx, i.ID, "resolved", entry{Kind: "resolved", Message: in.Message})
-		return err
+		e, err := advance(ctx, tx, i.ID, "resolved", entry{Kind: "resolved", Message: in.Message})
+		if err != nil {
+			return err
+		}
+		i.Status = "resolved"
+		return p.tell(ctx, tx, i, i.SystemIDs, news{fmt.Sprint(e.Number), notification.Recovered, i.Title, in.Message})
 	})
 }
 
@@ -286,14 +302,17 @@ func (p *Incidents) remove(r *http.Request, _ plugins.None) (plugins.None, error
 		return plugins.None{}, err
 	}
 	return plugins.None{}, plugins.Tx(r.Context(), p.host.DB, func(tx *sql.Tx) error {
-		result, err := tx.ExecContext(r.Context(), deleteIncident, id)
+		i, err := lock(r.Context(), tx, id)
 		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(r.Context(), deleteIncident, id); err != nil {
 			return fmt.Errorf("delete an incident: %w", err)
 		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return cmp.Or(err, plugins.NotFound("incident"))
+		if i.Status == "resolved" {
+			return nil
 		}
-		return nil
+		return p.tell(r.Context(), tx, i, i.SystemIDs, news{"deleted", notification.Recovered, i.Title, "The incident was deleted."})
 	})
 }
 
