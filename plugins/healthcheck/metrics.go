@@ -46,13 +46,20 @@ func (h *Healthcheck) metrics(w http.ResponseWriter, r *http.Request) {
 		plugins.WriteError(w, r, fmt.Errorf("read the figures of checks: %w", err))
 		return
 	}
+	left := 0.0
+	if len(all) == maxSlices { // the last system may not be whole
+		last := all[maxSlices-1].system
+		all, left = slices.DeleteFunc(all, func(s slice) bool { return s.system == last }), 1
+	}
 	names, err := h.catalog.SystemNames(r.Context(), systemsOf(all))
 	if err != nil {
 		plugins.WriteError(w, r, err)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	w.Write(exposition(all, names)) // an error means that the client is gone
+	rest := family{name: "checks_left_out", help: "Whether there are more checks than are told of here: 1 there are."}
+	rest.add(left)
+	w.Write(append(exposition(all, names), rest.text()...)) // an error means that the client is gone
 }
 
 // systemsOf lists the systems of slices, which come in their order.
@@ -121,7 +128,10 @@ func (f *family) add(value float64, labels ...string) {
 		f.samples.WriteByte('"')
 		between = ','
 	}
-	fmt.Fprintf(&f.samples, "} %v\n", value)
+	if len(labels) > 0 {
+		f.samples.WriteByte('}')
+	}
+	fmt.Fprintf(&f.samples, " %v\n", value)
 }
 
 // text is the family with its head.

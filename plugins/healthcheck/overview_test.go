@@ -115,6 +115,7 @@ func bulk(t *testing.T, s *servertest.Server) {
 		`checkstack_check_status{system="` + badName + `",check="bulk ill",type="http",status="unhealthy"} 1`,
 		`checkstack_check_status{system="` + badName + `",check="bulk well",type="http",status="healthy"} 1`,
 		`checkstack_check_blocked{system="` + fineName + `",check="bulk well",source="local"} 0`,
+		"checkstack_checks_left_out 0\n",
 		`checkstack_check_latency_seconds{system="` + fineName + `",check="bulk well",source="local"} `,
 		fmt.Sprintf(`checkstack_check_last_run_timestamp_seconds{system=%q,check="bulk ill",source="local"} %v`, badName, float64(bad.Problems[0].LastRunAt.UnixMilli())/1000),
 	} {

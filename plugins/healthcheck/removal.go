@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"checkstack/plugins"
+	"checkstack/plugins/notification"
 )
 
 var (
@@ -134,10 +135,15 @@ func (h *Healthcheck) DeleteConfiguration(ctx context.Context, tx *sql.Tx, id st
 // configuration, or nil, are locked, and how long their history is kept is the default again.
 func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock string, system, configuration any) (gone Removed, err error) {
 	var own []key
+	var ended []notification.Notice
 	all, err := plugins.Rows(ctx, tx, func(row plugins.Row) (k key, err error) {
-		var ofItsOwn bool
+		var ofItsOwn, alerted bool
 		var owner *string
-		err = row.Scan(&k.systemID, &k.configurationID, &ofItsOwn, &owner)
+		var name string
+		err = row.Scan(&k.systemID, &k.configurationID, &ofItsOwn, &owner, &alerted, &name)
+		if alerted {
+			ended = append(ended, noMore(k, name))
+		}
 		if owner != nil {
 			gone.owners = append(gone.owners, *owner)
 		}
@@ -148,6 +154,9 @@ func (h *Healthcheck) endAssignments(ctx context.Context, tx *sql.Tx, lock strin
 	}, lock, system, configuration)
 	if err != nil {
 		return gone, fmt.Errorf("lock assignments: %w", err)
+	}
+	if err := h.notify.Post(ctx, tx, ended); err != nil {
+		return gone, err
 	}
 	for _, k := range own {
 		if err := h.host.History.SetRetention(ctx, tx, k.systemID, k.configurationID, nil); err != nil {

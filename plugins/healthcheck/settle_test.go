@@ -80,6 +80,36 @@ func TestATransitionIsWrittenAndToldOnceHoweverOftenItsRunsCome(t *testing.T) {
 	}
 }
 
+func TestWhoWasToldOfAFailureIsToldThatTheCheckIsTakenAway(t *testing.T) {
+	db := database(t)
+	h, _ := house(t, db, nil)
+	id := configure(t, db, "test", time.Minute, time.Second, start, "down", "fine", "paused")
+	rename(t, db, id, "page")
+	execute(t, db, `update healthcheck.assignments set thresholds = $1, since = now() - interval '1 day'`, strict)
+	at := time.Now().Truncate(time.Microsecond).Add(-time.Minute)
+	h.found(t, 1, report("down", id, plugins.Unhealthy, at), report("fine", id, plugins.Healthy, at), report("paused", id, plugins.Unhealthy, at))
+	commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := assign(ctx, tx, "paused", id, false, []string{"local"})
+		return err
+	})
+	commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := h.Unassign(ctx, tx, "down", id)
+		return err
+	})
+	commit(t, db, func(ctx context.Context, tx *sql.Tx) error {
+		_, err := h.DeleteConfiguration(ctx, tx, id)
+		return err
+	})
+	const want = "critical: page is unhealthy, critical: page is unhealthy, recovered: page is not checked any more, recovered: page is not checked any more"
+	if got := told(t, db); got != want {
+		t.Errorf("people are told\n%s, want\n%s", got, want)
+	}
+	const threads = `select string_agg(distinct thread, ',') = $1 from notification.notices where resource in ('down', 'paused')`
+	if !value[bool](t, db, threads, id) {
+		t.Error("the end is not that of what they were told")
+	}
+}
+
 // What was healthy before it was stale is healthy since its new run, and not since then. With the old time the notice would be taken
 // for one that had been sent.
 func TestTheEndOfStaleIsATransitionOfItsOwn(t *testing.T) {

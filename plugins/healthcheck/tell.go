@@ -60,6 +60,20 @@ func (s *settler) tell(ctx context.Context, tx *sql.Tx, turns []turn) error {
 	return s.notify.Post(ctx, tx, notices)
 }
 
+// noMore is the end of what people were told of a check that nobody makes any more: without it they would wait for it for ever.
+func noMore(k key, name string) notification.Notice {
+	now := time.Now()
+	return notification.Notice{
+		Key:      fmt.Sprintf("%s/%s/removed/%d", k.systemID, k.configurationID, now.UnixMicro()),
+		Spec:     SystemSpec.Type,
+		Target:   notification.Ancestor{Type: catalog.SystemTarget.Type, ID: k.systemID},
+		Thread:   k.configurationID,
+		Severity: notification.Recovered,
+		Title:    name + " is not checked any more",
+		Message:  fmt.Sprintf("%s was not healthy, and was taken away at %s: nobody knows how it is now.", name, now.UTC().Format(time.RFC3339)),
+	}
+}
+
 // errorEvery is how often people are told of errors for one reason.
 const errorEvery = 10 * time.Minute
 

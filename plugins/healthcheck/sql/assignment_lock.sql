@@ -1,5 +1,7 @@
--- Locks one assignment before it is removed. Returns it with whether its history is kept for a time of its own, and who owns it.
-select system_id, configuration_id, own_retention, managed_by
-from healthcheck.assignments
-where system_id = $1::text and configuration_id = $2::uuid
-for update
+-- Locks one assignment before it is removed. Returns it with whether its history is kept for a time of its own, who owns it,
+-- and whether people were told that it fails.
+select a.system_id, a.configuration_id, a.own_retention, a.managed_by, a.alerted, c.name
+from healthcheck.assignments a
+join healthcheck.configurations c on c.id = a.configuration_id
+where a.system_id = $1::text and a.configuration_id = $2::uuid
+for update of a

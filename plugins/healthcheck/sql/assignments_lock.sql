@@ -1,7 +1,8 @@
 -- Locks the assignments of a system, or of a configuration, before they are removed, in the order of their key. Returns
--- each with whether its history is kept for a time of its own, and who owns it.
-select system_id, configuration_id, own_retention, managed_by
-from healthcheck.assignments
-where system_id = $1::text or configuration_id = $2::uuid
-order by system_id, configuration_id
-for update
+-- each with whether its history is kept for a time of its own, who owns it, and whether people were told that it fails.
+select a.system_id, a.configuration_id, a.own_retention, a.managed_by, a.alerted, c.name
+from healthcheck.assignments a
+join healthcheck.configurations c on c.id = a.configuration_id
+where a.system_id = $1::text or a.configuration_id = $2::uuid
+order by a.system_id, a.configuration_id
+for update of a
