@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"checkstack/plugins"
+	"checkstack/plugins/apply"
 	"checkstack/plugins/internal/servertest"
 )
 
@@ -73,4 +75,34 @@ func TestApplyingAndEditsByHandDoNotDisturbEachOther(t *testing.T) {
 		t.Errorf("the last plan is %+v", last)
 	}
 	is(t, applied(t, s, "", d), "0 0 0 0 10") // what was made is not changed by hand
+}
+
+// TestWhatSomebodyMakesMeanwhileIsAdopted has somebody make a system after the document did not find it, and before it makes it.
+func TestWhatSomebodyMakesMeanwhileIsAdopted(t *testing.T) {
+	s := servertest.Start(t, servertest.Config{})
+	tx, err := s.DB.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), `insert into catalog.systems (id, name, name_key, description, metadata)
+		values (gen_random_uuid(), 'Overtaken', $1, 'by hand', '{}')`, plugins.Fold("Overtaken")); err != nil {
+		t.Fatal(err)
+	}
+	answer := make(chan servertest.Response, 1)
+	go func() {
+		answer <- s.Do(t, "POST", documents, servertest.Admin, M{"name": "late", "systems": L{M{"name": "Overtaken"}, M{"name": "Other"}}})
+	}()
+	for waiting := false; !waiting; {
+		if len(answer) > 0 {
+			t.Fatalf("it does not wait: %+v", <-answer)
+		}
+		if err := s.DB.QueryRowContext(t.Context(), `select exists (select from pg_locks where not granted)`).Scan(&waiting); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	is(t, servertest.Decode[apply.Plan](t, <-answer, 200), "adopt system Overtaken (managedBy description)", "create system Other", "1 1 0 0 0")
 }

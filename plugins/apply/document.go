@@ -93,6 +93,37 @@ type Subscription struct {
 	MinSeverity notification.Severity `json:"minSeverity,omitempty"` // absent: info
 }
 
+// UnmarshalJSON reads a subscription. A name that is empty or null is not one that is absent, which would be all systems: it comes of
+// a template whose variable is not set.
+func (s *Subscription) UnmarshalJSON(data []byte) error {
+	var in struct {
+		Channel     string          `json:"channel"`
+		System      json.RawMessage `json:"system"`
+		Group       json.RawMessage `json:"group"`
+		MinSeverity json.RawMessage `json:"minSeverity"`
+	}
+	if err := plugins.Decode(data, &in); err != nil {
+		return err
+	}
+	*s = Subscription{Channel: in.Channel}
+	for _, f := range []struct {
+		name string
+		text json.RawMessage
+		into *string
+	}{{"system", in.System, &s.System}, {"group", in.Group, &s.Group}, {"minSeverity", in.MinSeverity, (*string)(&s.MinSeverity)}} {
+		if f.text == nil {
+			continue
+		}
+		if err := plugins.Decode(f.text, f.into); err != nil {
+			return at(f.name, err)
+		}
+		if *f.into == "" {
+			return plugins.Invalid(f.name, "expected a text that is not empty, or no such field")
+		}
+	}
+	return nil
+}
+
 // UnmarshalJSON reads a document; errors name the place.
 func (d *Document) UnmarshalJSON(data []byte) (err error) {
 	var in struct {

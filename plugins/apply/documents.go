@@ -47,6 +47,12 @@ func (c *Counts) values() []any {
 	return []any{c.Systems, c.Groups, c.Checks, c.Satellites, c.Assignments, c.Channels, c.Subscriptions}
 }
 
+// less is how many there are less than there were.
+func (c Counts) less(left Counts) Counts {
+	return Counts{c.Systems - left.Systems, c.Groups - left.Groups, c.Checks - left.Checks, c.Satellites - left.Satellites,
+		c.Assignments - left.Assignments, c.Channels - left.Channels, c.Subscriptions - left.Subscriptions}
+}
+
 // Applied is a document that was applied.
 type Applied struct {
 	Name      string    `json:"name"`
@@ -288,7 +294,7 @@ func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err
 			return err
 		}
 		if in != nil {
-			return p.releaseOne(ctx, tx, d.Name, *in, objects, &done)
+			return p.releaseOne(ctx, tx, d.Name, *in, objects, before, &done)
 		}
 		done.Released = before
 		if err := errors.Join(
@@ -309,9 +315,8 @@ func (p *Applier) release(r *http.Request, in *releaseInput) (done Released, err
 	return done, err
 }
 
-// releaseOne sets one of the objects of a document free. What assigns or
-// subscribes to it goes with it, so that people can delete it.
-func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in releaseInput, objects []Object, done *Released) error {
+// releaseOne sets one of the objects of a document free. What assigns or subscribes to it goes with it, so that people can delete it.
+func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in releaseInput, objects []Object, before Counts, done *Released) error {
 	var o *Object
 	for i, other := range objects {
 		if in.Kind == other.Kind && plugins.Fold(in.Name) == plugins.Fold(other.Name) && plugins.Fold(in.System) == plugins.Fold(other.System) &&
@@ -323,23 +328,22 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 		return plugins.Invalid("name", "expected a thing that the document %q owns: it has no %s", owner, in.what())
 	}
 	var err error
-	n := &done.Released
-	switch o.Kind {
+	switch id := o.ids[0]; o.Kind {
 	case kindSystem:
-		n.Systems, err = 1, errors.Join(p.catalog.ReleaseSystems(ctx, tx, owner, o.ids[0]), p.checks.Release(ctx, tx, owner, "", o.ids[0]),
-			p.releaseAbout(ctx, tx, owner, catalog.SystemTarget, o.ids[0]))
+		err = errors.Join(p.catalog.ReleaseSystems(ctx, tx, owner, id), p.checks.Release(ctx, tx, owner, "", id),
+			p.releaseAbout(ctx, tx, owner, catalog.SystemTarget, id))
 	case kindGroup:
-		n.Groups, err = 1, errors.Join(p.catalog.ReleaseGroups(ctx, tx, owner, o.ids[0]), p.releaseAbout(ctx, tx, owner, catalog.GroupTarget, o.ids[0]))
+		err = errors.Join(p.catalog.ReleaseGroups(ctx, tx, owner, id), p.releaseAbout(ctx, tx, owner, catalog.GroupTarget, id))
 	case kindCheck:
-		n.Checks, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], "")
+		err = p.checks.Release(ctx, tx, owner, id, "")
 	case kindSatellite:
-		n.Satellites, err = 1, p.satellites.ReleaseSatellites(ctx, tx, owner, o.ids[0])
+		err = p.satellites.ReleaseSatellites(ctx, tx, owner, id)
 	case kindAssignment:
-		n.Assignments, err = 1, p.checks.Release(ctx, tx, owner, o.ids[0], o.ids[1])
+		err = p.checks.Release(ctx, tx, owner, id, o.ids[1])
 	case kindChannel:
-		n.Channels, err = 1, p.notify.ReleaseChannels(ctx, tx, owner, o.ids[0])
+		err = p.notify.ReleaseChannels(ctx, tx, owner, id)
 	case kindSubscription:
-		n.Subscriptions, err = 1, p.notify.ReleaseSubscriptions(ctx, tx, owner, o.ids[0])
+		err = p.notify.ReleaseSubscriptions(ctx, tx, owner, id)
 	}
 	if err != nil {
 		return err
@@ -348,6 +352,7 @@ func (p *Applier) releaseOne(ctx context.Context, tx *sql.Tx, owner string, in r
 	if err != nil {
 		return err
 	}
+	done.Released = before.less(left)
 	if _, err := tx.ExecContext(ctx, documentCountSQL, append([]any{plugins.Fold(owner)}, left.values()...)...); err != nil {
 		return fmt.Errorf("count what a document owns: %w", err)
 	}

@@ -13,8 +13,8 @@ import (
 	"checkstack/plugins/notification"
 )
 
-// Who is told: channels and their subscriptions. They come last, so that a channel is held for as short as possible: nothing is sent
-// through it meanwhile. A subscription has no name. It is known by its channel and by what it is about, and of that by the ID:
+// Who is told: channels and their subscriptions. Only channels that change are held, and they come last, because nothing is sent
+// through them meanwhile. A subscription has no name. It is known by its channel and by what it is about, and of that by the ID:
 //
 //	{"channel": "On call", "group": "Shops"}    →  channel 5b2f…, healthcheck.group, group 17ac…
 
@@ -38,8 +38,8 @@ func (t topic) about() *string {
 	return &t.resource
 }
 
-// holdChannels finds the channels and subscriptions that the document names or owns, and holds them until the transaction ends.
-func (w *work) holdChannels(ctx context.Context) (err error) {
+// findChannels finds the channels and subscriptions that the document names or owns.
+func (w *work) findChannels(ctx context.Context) (err error) {
 	var names []string
 	for _, c := range w.doc.Channels {
 		names = append(names, c.Name)
@@ -231,7 +231,7 @@ func (w *work) subscribedAlongside(ctx context.Context, all []notification.Subsc
 	for _, s := range all {
 		if s.ManagedBy != nil {
 			e := plugins.Managed(*s.ManagedBy)
-			e.Message = fmt.Sprintf("the document %q still has a subscription of the channel %q to it", *s.ManagedBy, s.Channel)
+			e.Message = fmt.Sprintf("the document %q still has a subscription of the channel %q that would end", *s.ManagedBy, s.Channel)
 			return e
 		}
 	}

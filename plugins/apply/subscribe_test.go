@@ -109,7 +109,7 @@ func toldBeside(t *testing.T, s *servertest.Server) {
 		t.Helper()
 		for _, query := range []string{"?prune=true", "?prune=true&dryRun=true"} {
 			s.Do(t, "POST", documents+query, servertest.Admin, document).Is(t, 409,
-				`{"error":"Managed","message":"the document \"loud\" still has a subscription of the channel \"`+channel+`\" to it"}`)
+				`{"error":"Managed","message":"the document \"loud\" still has a subscription of the channel \"`+channel+`\" that would end"}`)
 		}
 	}
 	refused(less, "Quiet")

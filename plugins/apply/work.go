@@ -21,7 +21,7 @@ import (
 //	hold what it names and owns:  groups, systems, checks, satellites
 //	make:                         systems, groups, checks, satellites
 //	end, then make:               assignments
-//	hold, then make:              channels
+//	make:                         channels
 //	end, then make:               subscriptions
 //	end:                          channels, checks, groups, satellites, systems that it does not name any more
 //
@@ -55,16 +55,22 @@ var errDryRun = errors.New("a dry run")
 // document that is wrong, and nothing was changed then.
 func (p *Applier) apply(ctx context.Context, d *Document, o options) (Plan, error) {
 	var w *work
-	err := plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
-		w = &work{Applier: p, tx: tx, doc: d, options: o}
-		if err := w.run(ctx); err != nil {
-			return err
+	var err error
+	for range 5 {
+		err = plugins.Tx(ctx, p.host.DB, func(tx *sql.Tx) error {
+			w = &work{Applier: p, tx: tx, doc: d, options: o}
+			if err := w.run(ctx); err != nil {
+				return err
+			}
+			if o.dryRun {
+				return errDryRun
+			}
+			return nil
+		})
+		if !overtaken(err) {
+			break
 		}
-		if o.dryRun {
-			return errDryRun
-		}
-		return nil
-	})
+	}
 	if err != nil && !errors.Is(err, errDryRun) {
 		return Plan{}, err
 	}
@@ -80,6 +86,12 @@ func (p *Applier) apply(ctx context.Context, d *Document, o options) (Plan, erro
 			"deleted", w.plan.Deleted, "orphaned", w.plan.Orphaned, "unchanged", w.plan.Unchanged, "by", by)
 	}
 	return w.plan, nil
+}
+
+// overtaken reports whether somebody has made a thing by hand after it was looked for: the next try adopts it.
+func overtaken(err error) bool {
+	e, ok := errors.AsType[*plugins.Error](err)
+	return ok && e.Status == http.StatusConflict && e.Title == "Already exists"
 }
 
 // work is one try to apply a document.
@@ -132,7 +144,7 @@ func (w *work) run(ctx context.Context) error {
 		w.hold,
 		w.makeSystems, w.makeGroups, w.makeChecks, w.makeSatellites,
 		w.assign,
-		w.holdChannels, w.makeChannels, w.subscribe,
+		w.findChannels, w.makeChannels, w.subscribe,
 		w.leaveChannels, w.leaveChecks, w.leaveGroups, w.leaveSatellites, w.leaveSystems,
 	} {
 		if err := step(ctx); err != nil {
@@ -140,6 +152,9 @@ func (w *work) run(ctx context.Context) error {
 		}
 	}
 	if err := w.spares(); err != nil {
+		return err
+	}
+	if err := w.notify.Bounded(ctx, w.tx); err != nil {
 		return err
 	}
 	for _, c := range w.ends {

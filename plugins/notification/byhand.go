@@ -16,8 +16,10 @@ import (
 func (n *Notifier) createChannel(r *http.Request, in ChannelInput) (plugins.Created[Channel], error) {
 	var made plugins.Created[Channel]
 	err := plugins.Tx(r.Context(), n.host.DB, func(tx *sql.Tx) (err error) {
-		made.Value, err = n.CreateChannel(r.Context(), tx, in, nil)
-		return err
+		if made.Value, err = n.CreateChannel(r.Context(), tx, in, nil); err != nil {
+			return err
+		}
+		return n.Bounded(r.Context(), tx)
 	})
 	made.Location = "/api/" + n.host.ID + "/channels/" + made.Value.ID
 	return made, err

@@ -96,6 +96,9 @@ func (in *ChannelInput) Validate() (err error) {
 
 func (in *ChannelInput) enabled() bool { return in.Enabled == nil || *in.Enabled }
 
+// keeps reports whether the configuration of a channel stays as it is.
+func (in *ChannelInput) keeps(old Channel) bool { return in.Config == nil && in.Type == old.Type }
+
 func scanChannel(row plugins.Row) (c Channel, err error) {
 	var f Failing
 	var since *time.Time
@@ -159,7 +162,7 @@ func channelTaken() error {
 }
 
 // CreateChannel makes a channel in the caller's transaction, which the document owner manages, or people if that is nil.
-// What is wrong with in is told as by the API, and leaves tx usable.
+// What is wrong with in is told as by the API, and leaves tx usable. How many there may be is for [Notifier.Bounded] to say.
 func (n *Notifier) CreateChannel(ctx context.Context, tx *sql.Tx, in ChannelInput, owner *string) (Channel, error) {
 	if err := in.Validate(); err != nil {
 		return Channel{}, err
@@ -174,33 +177,26 @@ func (n *Notifier) CreateChannel(ctx context.Context, tx *sql.Tx, in ChannelInpu
 		return Channel{}, err
 	}
 	c, err := scanChannel(tx.QueryRowContext(ctx, channelInsertSQL, id, in.Name, plugins.Fold(in.Name), in.Type, sealed, destination,
-		in.enabled(), owner, maxChannels))
+		in.enabled(), owner))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		same, err := n.ChannelsNamed(ctx, tx, []string{in.Name})
-		if err == nil && len(same) == 0 {
-			err = &plugins.Error{Status: http.StatusConflict, Title: "Too many", Message: fmt.Sprintf("there are at most %d channels", maxChannels)}
-		}
-		return Channel{}, cmp.Or(err, channelTaken())
+		return Channel{}, channelTaken()
 	case err != nil:
 		return Channel{}, fmt.Errorf("make a channel: %w", err)
 	}
 	return c, nil
 }
 
-// changes says what differs between a channel and what is to be of it, and completes in by what stays.
-func (n *Notifier) changes(old Channel, in *ChannelInput) (fields []string) {
+// changes says what differs between a channel and what is to be of it.
+func (n *Notifier) changes(old Channel, in ChannelInput) (fields []string) {
 	kept, err := n.openConfig(old.ID, old.config)
 	lost := err != nil // the key is: it is given anew
-	if in.Config == nil && in.Type == old.Type && !lost {
-		in.Config = kept
-	}
 	for _, f := range []struct {
 		name    string
 		differs bool
 	}{
 		{"name", in.Name != old.Name}, {"type", in.Type != old.Type}, {"enabled", in.enabled() != old.Enabled},
-		{"config", lost || !plugins.SameJSON(in.Config, kept)},
+		{"config", !in.keeps(old) && (lost || !plugins.SameJSON(in.Config, kept))},
 	} {
 		if f.differs {
 			fields = append(fields, f.name)
@@ -214,13 +210,15 @@ func (n *Notifier) ChannelChanges(ctx context.Context, tx *sql.Tx, id string, in
 	if err := in.Validate(); err != nil {
 		return nil, err
 	}
-	old, err := channel(ctx, tx, channelHoldSQL, id)
+	old, err := channel(ctx, tx, channelFindSQL, id)
 	if err != nil {
 		return nil, err
 	}
-	fields := n.changes(old, &in)
+	if in.keeps(old) {
+		return n.changes(old, in), nil
+	}
 	_, _, err = n.understand(ctx, in)
-	return fields, err
+	return n.changes(old, in), err
 }
 
 // UpdateChannel replaces what can be set of a channel and who manages it, whoever does so before; [plugins.NotFound] if there
@@ -238,14 +236,16 @@ func (n *Notifier) UpdateChannel(ctx context.Context, tx *sql.Tx, id string, in 
 
 // writeChannel replaces a channel that is held.
 func (n *Notifier) writeChannel(ctx context.Context, tx *sql.Tx, old Channel, in ChannelInput, owner *string) (Channel, error) {
-	n.changes(old, &in)
-	config, destination, err := n.understand(ctx, in)
-	if err != nil {
-		return Channel{}, err
-	}
-	sealed, err := n.host.Secrets.Seal(configContext(old.ID), string(config))
-	if err != nil {
-		return Channel{}, err
+	sealed, destination := old.config, old.Destination
+	if !in.keeps(old) { // what stays need not be understood, nor be one that this server could open
+		config, shown, err := n.understand(ctx, in)
+		if err != nil {
+			return Channel{}, err
+		}
+		if sealed, err = n.host.Secrets.Seal(configContext(old.ID), string(config)); err != nil {
+			return Channel{}, err
+		}
+		destination = shown
 	}
 	c, err := scanChannel(tx.QueryRowContext(ctx, channelUpdateSQL, old.ID, in.Name, plugins.Fold(in.Name), in.Type, sealed, destination,
 		in.enabled(), owner))
@@ -256,6 +256,29 @@ func (n *Notifier) writeChannel(ctx context.Context, tx *sql.Tx, old Channel, in
 		return Channel{}, fmt.Errorf("replace a channel: %w", err)
 	}
 	return c, announce(ctx, tx)
+}
+
+//go:embed sql/bounds.sql
+var boundsSQL string
+
+// Bounded is an error with status 409 if tx has made more channels or subscriptions than there may be. It is for the end of a
+// transaction, which may have ended some as well. Of several that make the last one at once all may succeed.
+func (n *Notifier) Bounded(ctx context.Context, tx *sql.Tx) error {
+	var channels, subscriptions int
+	if err := tx.QueryRowContext(ctx, boundsSQL).Scan(&channels, &subscriptions); err != nil {
+		return fmt.Errorf("count channels and subscriptions: %w", err)
+	}
+	switch {
+	case channels > maxChannels:
+		return tooMany("there are at most %d channels", maxChannels)
+	case subscriptions > maxSubscriptions:
+		return tooMany("there are at most %d subscriptions", maxSubscriptions)
+	}
+	return nil
+}
+
+func tooMany(format string, most int) error {
+	return &plugins.Error{Status: http.StatusConflict, Title: "Too many", Message: fmt.Sprintf(format, most)}
 }
 
 // DeletedChannel is what went with a channel.
@@ -279,8 +302,8 @@ func (n *Notifier) DeleteChannel(ctx context.Context, tx *sql.Tx, id string) (De
 	return gone, nil
 }
 
-// ChannelsNamed returns the channels with names, whatever their case, by [plugins.Fold] of their names. It holds them, so that
-// nobody else changes or deletes them until tx ends. A name that no channel has is left out.
+// ChannelsNamed returns the channels with names, whatever their case, by [plugins.Fold] of their names. It does not hold them, since
+// nothing could be sent through them then. A name that no channel has is left out.
 func (n *Notifier) ChannelsNamed(ctx context.Context, tx *sql.Tx, names []string) (map[string]Channel, error) {
 	folded := make([]string, len(names))
 	for i, name := range names {

@@ -260,7 +260,7 @@ func channelManaged(t *testing.T, s *servertest.Server) {
 	execute(t, s, `insert into notification.subscriptions (id, channel_id, spec, resource, min_severity, managed_by)
 		values (gen_random_uuid(), $1, 'healthcheck.system', '', 'info', 'doc')`, c.ID)
 	s.Do(t, "DELETE", path, editor, nil).Is(t, 409,
-		`{"error":"Managed","message":"the document \"doc\" has a subscription of the channel \"Mine\" to it: take that out there, or release it first"}`)
+		`{"error":"Managed","message":"the document \"doc\" has a subscription of the channel \"Mine\" that would end: take it out there, or release it first"}`)
 	s.Do(t, "GET", path, editor, nil).Has(t, 200)
 	execute(t, s, `update notification.subscriptions set managed_by = null`)
 	s.Do(t, "DELETE", path, editor, nil).Is(t, 200, `{"channels":1,"subscriptions":1,"pending":0}`)

@@ -48,6 +48,35 @@ func TestWhatIsRefusedIsLeftOutAndTheRestIsSent(t *testing.T) {
 	equal(t, "failing", failing(t, s.db, "A"), "")
 }
 
+func TestWhatThisServerCannotOpenRestsNoLongerThanAfterAFirstFailure(t *testing.T) {
+	t.Parallel()
+	s, p := sends(t, "A")
+	s.number(1)
+	var asked []int
+	s.delay = func(failures int) time.Duration {
+		asked = append(asked, failures)
+		return time.Hour
+	}
+	p.answers(away("A"))
+	for range 2 {
+		s.work()
+		s.due()
+	}
+	before := s.host.Secrets
+	s.host.Secrets = keys(t, "b", "")
+	s.work()
+	s.due()
+	equal(t, "waits of failures", asked, "[0 1 2 0]") // those of a try that failed are asked for first
+	if got := failing(t, s.db, "A"); !strings.HasPrefix(got, "3 open a secret: ") {
+		t.Errorf("failing: %s", got)
+	}
+	s.host.Secrets = before // as another server, which has the key
+	p.answers(nil)
+	s.work()
+	equal(t, "failing then", failing(t, s.db, "A"), "")
+	equal(t, "came", p.all(), "[A: 1 A: 1 A: 1]")
+}
+
 func TestWhatCouldNotBeSentForADayIsGivenUp(t *testing.T) {
 	t.Parallel()
 	s, p := sends(t, "A")

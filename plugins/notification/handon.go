@@ -46,7 +46,7 @@ type waiting struct {
 	id         int64
 	spec       string
 	about      Ancestor
-	subscribed bool // whether there is any subscription
+	subscribed bool // whether there may be anybody to tell
 }
 
 // known is what was found out of a resource.

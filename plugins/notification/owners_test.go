@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -114,15 +115,21 @@ func TestADocumentSeesWhichFieldsOfAChannelItWouldChange(t *testing.T) {
 	s.host.Secrets = keys(t, "b", "")
 	s.tx(func(tx *sql.Tx) error {
 		fields, err := s.ChannelChanges(t.Context(), tx, id, ChannelInput{Name: "A", Type: "post"})
-		is(t, "a lost key", err, "400 Invalid input: expected this field, an object (config)")
-		equal(t, "a lost key", fields, "[config]")
+		is(t, "a lost key", err, "<nil>") // it stays lost
+		equal(t, "a lost key", fields, "[]")
+		c, err := s.UpdateChannel(t.Context(), tx, id, ChannelInput{Name: "A", Type: "post", Enabled: new(false)}, nil)
+		is(t, "silenced without its key", err, "<nil>")
+		equal(t, "silenced without its key", fmt.Sprintf("%t, %s", c.Enabled, c.Destination), "false, to A")
+		c, err = s.UpdateChannel(t.Context(), tx, id, ChannelInput{Name: "A", Type: "post"}, nil)
+		is(t, "enabled without its key", err, "<nil>")
+		equal(t, "enabled without its key", c.Enabled, "true")
 		fields, err = s.ChannelChanges(t.Context(), tx, id, input("A", `{"to":"A"}`))
 		is(t, "given anew", err, "<nil>")
 		equal(t, "given anew", fields, "[config]")
 		return err2nil(s.UpdateChannel(t.Context(), tx, id, input("A", `{"to":"A"}`), nil))
 	})
 	if fields := s.changes(Channel{ID: id, Name: "A", Type: "post", Enabled: true, config: value[string](t, db, `select config from notification.channels`)},
-		&ChannelInput{Name: "A", Type: "post"}); fields != nil {
+		ChannelInput{Name: "A", Type: "post"}); fields != nil {
 		t.Errorf("afterwards %v differ", fields)
 	}
 	s.host.Secrets = nil
@@ -144,16 +151,28 @@ func TestThereAreAtMostSoManyChannelsAndSubscriptions(t *testing.T) {
 		select gen_random_uuid(), $1, 'sky.system', 'r' || i, 'info' from generate_series(1, 9999) i`, id)
 	s.subscribe(id, systemSpec, "last", Info)
 	s.tx(func(tx *sql.Tx) error {
-		_, err := s.CreateChannel(t.Context(), tx, input("one more", `{"to":"A"}`), nil)
-		is(t, "channels", err, "409 Too many: there are at most 1000 channels")
+		is(t, "as many as may be", s.Bounded(t.Context(), tx), "<nil>")
+		made, err := s.Subscribe(t.Context(), tx, SubscriptionInput{ChannelID: id, Spec: "sky.system"}, nil)
+		is(t, "one more subscription", err, "<nil>")
+		is(t, "subscriptions", s.Bounded(t.Context(), tx), "409 Too many: there are at most 10000 subscriptions")
+		is(t, "one less", s.Unsubscribe(t.Context(), tx, made.ID), "<nil>")
+		is(t, "as many as may be again", s.Bounded(t.Context(), tx), "<nil>")
+		c, err := s.CreateChannel(t.Context(), tx, input("one more", `{"to":"A"}`), nil)
+		is(t, "one more channel", err, "<nil>")
+		is(t, "channels", s.Bounded(t.Context(), tx), "409 Too many: there are at most 1000 channels")
+		_, err = s.DeleteChannel(t.Context(), tx, c.ID)
+		is(t, "one channel less", err, "<nil>")
 		_, err = s.CreateChannel(t.Context(), tx, input("LAST", `{"to":"A"}`), nil)
 		is(t, "a name that is taken", err, "409 Already exists: there is a channel of this name already (name)")
-		_, err = s.Subscribe(t.Context(), tx, SubscriptionInput{ChannelID: id, Spec: "sky.system"}, nil)
-		is(t, "subscriptions", err, "409 Too many: there are at most 10000 subscriptions")
 		_, err = s.Subscribe(t.Context(), tx, SubscriptionInput{ChannelID: id, Spec: "sky.system", Resource: new("last")}, nil)
 		is(t, "one that there is", err, "409 Already exists: the channel has this subscription already")
 		return nil
 	})
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/", nil)
+	_, err := s.createChannel(r, input("one more", `{"to":"A"}`))
+	is(t, "a channel by hand", err, "409 Too many: there are at most 1000 channels")
+	_, err = s.createSubscription(r, SubscriptionInput{ChannelID: id, Spec: "sky.system", MinSeverity: Info})
+	is(t, "a subscription by hand", err, "409 Too many: there are at most 10000 subscriptions")
 	equal(t, "channels", value[int](t, db, `select count(*) from notification.channels`), 1000)
 	equal(t, "subscriptions", value[int](t, db, `select count(*) from notification.subscriptions`), 10000)
 }
@@ -257,7 +276,7 @@ func TestForgettingAResourceEndsWhatIsSubscribedToIt(t *testing.T) {
 		return plugins.Tx(context.Background(), db, func(tx *sql.Tx) error { return s.Forget(context.Background(), tx, t, id) })
 	}
 	execute(t, db, `update notification.subscriptions set managed_by = 'doc' where channel_id = $1 and spec = 'sky.news'`, b)
-	is(t, "managed", forget(systemTarget, "shop"), `409 Managed: the document "doc" has a subscription of the channel "B" to it: take that out there, or release it first`)
+	is(t, "managed", forget(systemTarget, "shop"), `409 Managed: the document "doc" has a subscription of the channel "B" that would end: take it out there, or release it first`)
 	equal(t, "refused", left(), all)
 	execute(t, db, `update notification.subscriptions set managed_by = null`)
 	is(t, "forget", errors.Join(forget(systemTarget, "shop"), forget(systemTarget, "nothing")), "<nil>")

@@ -213,7 +213,11 @@ func (n *Notifier) deliver(ctx context.Context, c *claim, p parcel) error {
 		state, reason = "refused", new(cut(refused.Reason, maxErrorText))
 		n.host.Log.Warn("a channel refuses a message", "channel", c.name, "message", p.ID, "error", *reason)
 	case err != nil:
-		return n.failed(ctx, c, p, errorText(err))
+		delay := n.delay(c.failures)
+		if _, here := errors.AsType[*unopenable](err); here {
+			delay = n.delay(0)
+		}
+		return n.failed(ctx, c, p, errorText(err), delay)
 	}
 	if c.failures > 0 {
 		n.host.Log.Info("a channel works again", "channel", c.name, "attempts", c.failures)
@@ -227,11 +231,10 @@ func (n *Notifier) deliver(ctx context.Context, c *claim, p parcel) error {
 }
 
 // failed notes a try that failed, and lets go of the channel until the next one.
-func (n *Notifier) failed(ctx context.Context, c *claim, p parcel, reason string) error {
+func (n *Notifier) failed(ctx context.Context, c *claim, p parcel, reason string, delay time.Duration) error {
 	if c.failures == 0 {
 		n.host.Log.Warn("nothing gets through a channel", "channel", c.name, "error", reason)
 	}
-	delay := n.delay(c.failures)
 	_, err := n.host.DB.ExecContext(ctx, deliveryFailedSQL, p.id, p.attempts+1, reason, c.id, c.until, c.failures+1, delay.Milliseconds(), c.updated)
 	if err != nil {
 		return err
@@ -249,6 +252,12 @@ func backoff(failures int) time.Duration {
 	return d - rand.N(d/5)
 }
 
+// unopenable is why a configuration cannot be used on this server, where a variable or the key may be missing that another has. So the
+// channel rests no longer than after a first failure, for another server to try.
+type unopenable struct{ error }
+
+func (e *unopenable) Unwrap() error { return e.error }
+
 // send has one message sent through a channel.
 func (n *Notifier) send(ctx context.Context, kind, id, sealed string, m Message) error {
 	t, ok := n.types.find(kind)
@@ -257,14 +266,14 @@ func (n *Notifier) send(ctx context.Context, kind, id, sealed string, m Message)
 	}
 	config, err := n.openConfig(id, sealed)
 	if err != nil {
-		return err
+		return &unopenable{err}
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, n.limit, errors.New("it took longer than "+n.limit.String()))
 	defer cancel()
 	err = t.do(ctx, func(ctx context.Context) error {
 		s, err := t.Open(config)
 		if err != nil {
-			return fmt.Errorf("the configuration is not understood any more: %w", err)
+			return &unopenable{fmt.Errorf("the configuration is not understood any more: %w", err)}
 		}
 		return s.Send(ctx, m)
 	})

@@ -115,22 +115,18 @@ func subscription(ctx context.Context, db plugins.Queryer, statement string, arg
 }
 
 // Subscribe makes a subscription in the caller's transaction, which the document owner manages, or people if that is nil. Its
-// channel, its spec and its resource must exist: that is left to the caller. A channel that has one to the same already, and
-// one too many, are errors with status 409 and leave tx usable.
+// channel, its spec and its resource must exist: that is left to the caller, and how many there may be to [Notifier.Bounded]. A
+// channel that has one to the same already is an error with status 409, and leaves tx usable.
 func (n *Notifier) Subscribe(ctx context.Context, tx *sql.Tx, in SubscriptionInput, owner *string) (Subscription, error) {
 	if err := in.Validate(); err != nil {
 		return Subscription{}, err
 	}
 	resource := *cmp.Or(in.Resource, new(string))
 	s, err := scanSubscription(tx.QueryRowContext(ctx, subscriptionInsertSQL, plugins.NewID(), in.ChannelID, in.Spec, resource,
-		in.MinSeverity, owner, maxSubscriptions))
+		in.MinSeverity, owner))
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
-		if _, taken, err := n.SubscriptionTo(ctx, tx, in.ChannelID, in.Spec, in.Resource); err != nil || taken {
-			return s, cmp.Or(err, error(&plugins.Error{Status: http.StatusConflict, Title: "Already exists",
-				Message: "the channel has this subscription already"}))
-		}
-		return s, &plugins.Error{Status: http.StatusConflict, Title: "Too many", Message: fmt.Sprintf("there are at most %d subscriptions", maxSubscriptions)}
+		return s, &plugins.Error{Status: http.StatusConflict, Title: "Already exists", Message: "the channel has this subscription already"}
 	case plugins.SQLState(err) == "23503":
 		return s, plugins.Invalid("channelId", "expected a channel that there is")
 	case err != nil:
@@ -211,7 +207,7 @@ func unmanaged(all []Subscription) error {
 	for _, s := range all {
 		if s.ManagedBy != nil {
 			e := plugins.Managed(*s.ManagedBy)
-			e.Message = fmt.Sprintf("the document %q has a subscription of the channel %q to it: take that out there, or release it first",
+			e.Message = fmt.Sprintf("the document %q has a subscription of the channel %q that would end: take it out there, or release it first",
 				*s.ManagedBy, s.Channel)
 			return e
 		}
@@ -262,8 +258,10 @@ func (n *Notifier) createSubscription(r *http.Request, in SubscriptionInput) (ma
 				return err
 			}
 		}
-		made.Value, err = n.Subscribe(ctx, tx, in, nil)
-		return err
+		if made.Value, err = n.Subscribe(ctx, tx, in, nil); err != nil {
+			return err
+		}
+		return n.Bounded(ctx, tx)
 	})
 	made.Location = "/api/" + n.host.ID + "/subscriptions/" + made.Value.ID
 	if err != nil || in.Resource == nil {

@@ -190,7 +190,7 @@ func subscriptionEnds(t *testing.T, s *servertest.Server) {
 		path := "/api/catalog/" + kind + "s/"
 		execute(t, s, `update notification.subscriptions set managed_by = 'doc' where id = $1`, sub.ID)
 		s.Do(t, "DELETE", path+gone, editor, nil).Is(t, 409,
-			`{"error":"Managed","message":"the document \"doc\" has a subscription of the channel \"Ends\" to it: take that out there, or release it first"}`)
+			`{"error":"Managed","message":"the document \"doc\" has a subscription of the channel \"Ends\" that would end: take it out there, or release it first"}`)
 		s.Do(t, "GET", path+gone, editor, nil).Has(t, 200)
 		s.Do(t, "GET", base+"/subscriptions/"+sub.ID, editor, nil).Has(t, 200)
 		execute(t, s, `update notification.subscriptions set managed_by = null`)

@@ -1,9 +1,7 @@
--- Makes a subscription, $1 to $6. No row comes back if the channel has one to the same already, or if there are as many as there
--- may be, $7; the transaction lives on.
+-- Makes a subscription, $1 to $6. No row comes back if the channel has one to the same already; the transaction lives on.
 with made as (
     insert into notification.subscriptions (id, channel_id, spec, resource, min_severity, managed_by)
-    select $1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::text
-    where (select count(*) from notification.subscriptions) < $7::integer
+    values ($1, $2, $3, $4, $5, $6)
     on conflict (channel_id, spec, resource) do nothing
     returning *
 )
