@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -168,6 +169,18 @@ func TestFoldersThatAreRemovedAreNoObstacleToOthers(t *testing.T) {
 	users.Wait()
 	if got := show(t, db, "SELECT current_database()"); got != "checkstack" {
 		t.Error(got)
+	}
+}
+
+func TestALinkThatLeadsNowhereIsNoFolder(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "data")
+	if err := os.Symlink(link+" of nobody", link); err != nil {
+		t.Fatal(err)
+	}
+	_, err := postgres.OpenWith(t.Context(), postgres.Config{DataDir: link}, failing(t, ""))
+	if err == nil || !strings.Contains(err.Error(), "looking at the data folder (-data): lstat "+link+" of nobody: no such file or directory") {
+		t.Error(err)
 	}
 }
 

@@ -52,6 +52,11 @@ func makeFolder(dir string) (real string, made bool, err error) {
 		}
 	}
 	real, err = realFolder(absolute)
+	if errors.Is(err, fs.ErrNotExist) { // a link that leads nowhere, or another process has removed the folder meanwhile
+		if info, gone := os.Lstat(absolute); errors.Is(gone, fs.ErrNotExist) || gone == nil && info.Mode()&fs.ModeSymlink == 0 {
+			err = errFolderGone
+		}
+	}
 	return real, made, err
 }
 
