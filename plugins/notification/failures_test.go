@@ -66,7 +66,7 @@ func TestWhatThisServerCannotOpenRestsNoLongerThanAfterAFirstFailure(t *testing.
 	s.host.Secrets = keys(t, "b", "")
 	s.work()
 	s.due()
-	equal(t, "waits of failures", asked, "[0 1 2 0]") // those of a try that failed are asked for first
+	equal(t, "waits of failures", asked, "[0 1 0]")
 	if got := failing(t, s.db, "A"); !strings.HasPrefix(got, "3 open a secret: ") {
 		t.Errorf("failing: %s", got)
 	}

@@ -213,11 +213,11 @@ func (n *Notifier) deliver(ctx context.Context, c *claim, p parcel) error {
 		state, reason = "refused", new(cut(refused.Reason, maxErrorText))
 		n.host.Log.Warn("a channel refuses a message", "channel", c.name, "message", p.ID, "error", *reason)
 	case err != nil:
-		delay := n.delay(c.failures)
+		before := c.failures
 		if _, here := errors.AsType[*unopenable](err); here {
-			delay = n.delay(0)
+			before = 0
 		}
-		return n.failed(ctx, c, p, errorText(err), delay)
+		return n.failed(ctx, c, p, errorText(err), n.delay(before))
 	}
 	if c.failures > 0 {
 		n.host.Log.Info("a channel works again", "channel", c.name, "attempts", c.failures)
