@@ -209,6 +209,7 @@ func (c *execCheck) judge(state *os.ProcessState, total time.Duration, m engine.
 // takes bytes: io.Copy would choose that.
 type execOutput struct{ kept bytes.Buffer }
 
+// Write keeps what fits, and takes the rest.
 func (o *execOutput) Write(p []byte) (int, error) {
 	_, err := o.kept.Write(p[:min(len(p), execMaxOutput-o.kept.Len())])
 	return len(p), err

@@ -101,6 +101,7 @@ func (p *httpProxy) failed(err error) error {
 // httpProxyError is what a proxy answered.
 type httpProxyError struct{ text, detail string }
 
+// Error is what went wrong, and what the proxy said of it.
 func (e *httpProxyError) Error() string { return e.text + e.detail }
 
 // Plain is the text for everybody.
